@@ -1,0 +1,52 @@
+# The very lines that CI runs. `make demo` and `make test` need Python 3.11 and make, nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test install format lint types unit docker-test clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/demo-installed  ## train a model on real data, export it with proof, serve it, and ask it about a digit
+	$(BIN)/python demo.py
+
+test: install lint types unit  ## everything that must pass before a change lands
+
+install: $(VENV)/dev-installed  ## .venv with everything the tests need
+
+lint: install  ## style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install  ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install  ## static types, strict
+	$(BIN)/mypy
+
+unit: install  ## the test suite, on two processes
+	$(BIN)/pytest -n 2 --dist worksteal
+
+docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
+	$(BIN)/pytest -m docker tests/deploy
+
+clean:  ## remove what the commands made; published versions stay
+	rm -rf $(VENV) .demo checkpoints runs .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sameway needs Python 3.11 or newer; name one: make PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo-installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (about a gigabyte, once)"
+	$(PIP) -e '.[train,export,loadtest]'
+	@touch $@
+
+$(VENV)/dev-installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (about a gigabyte, once)"
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/demo-installed

@@ -1,0 +1,223 @@
+"""The manifest: what is true of one version for ever, written once by export and believed by serving only after checks.
+
+It is the contract between the two halves of the project: signature, content, artifacts with their checksums, the proof
+that each artifact agrees with the eager model, and where the weights came from.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from models import fields
+from models.content import Content
+from models.tensors import Signature, SignatureError
+
+#: Raised with every change that an older reader would misread.
+SCHEMA = 1
+
+
+class ManifestError(ValueError):
+    """The bytes are not a manifest this program can read; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputParity:
+    """One output of an artifact against the eager model, over all batch sizes tried.
+
+    Errors are the largest over all samples, `max_relative` over elements whose reference is not 0. `noise_floor` is what
+    the eager model differs from itself (see export/parity.py), `tolerance` what was allowed. `equal_decisions` is the
+    share of equal elements of an integer output, None for others. `worst_sample` is the row of the largest error.
+    """
+
+    output: str
+    max_absolute: float
+    max_relative: float
+    noise_floor: float
+    tolerance: float
+    equal_decisions: float | None
+    worst_sample: int
+    passed: bool
+
+    @classmethod
+    def from_json(cls, json: fields.Fields) -> "OutputParity":
+        """Read one output's parity."""
+        return cls(
+            output=fields.text(json, "output"),
+            max_absolute=fields.number(json, "max_absolute"),
+            max_relative=fields.number(json, "max_relative"),
+            noise_floor=fields.number(json, "noise_floor"),
+            tolerance=fields.number(json, "tolerance"),
+            equal_decisions=fields.optional(json, "equal_decisions", fields.number),
+            worst_sample=fields.count(json, "worst_sample"),
+            passed=fields.boolean(json, "passed"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """One artifact against the eager model: what was tried, and what came out for every output."""
+
+    format: str
+    batch_sizes: tuple[int, ...]
+    samples: int
+    outputs: tuple[OutputParity, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output stayed within its tolerance."""
+        return all(output.passed for output in self.outputs)
+
+    @classmethod
+    def from_json(cls, json: fields.Fields) -> "ParityReport":
+        """Read a parity report."""
+        return cls(
+            format=fields.text(json, "format"),
+            batch_sizes=fields.integers(json, "batch_sizes"),
+            samples=fields.count(json, "samples"),
+            outputs=fields.items(json, "outputs", OutputParity.from_json),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One exported file, its checksum, and its parity with the eager model.
+
+    `tolerance` gives per output the absolute difference to the golden sample that a replay may show.
+    """
+
+    format: str
+    file: str
+    sha256: str
+    size_bytes: int
+    tolerance: Mapping[str, float]
+    parity: ParityReport
+
+    @classmethod
+    def from_json(cls, json: fields.Fields) -> "Artifact":
+        """Read an artifact."""
+        tolerance = fields.record(json, "tolerance")
+        return cls(
+            format=fields.text(json, "format"),
+            file=fields.text(json, "file"),
+            sha256=fields.text(json, "sha256"),
+            size_bytes=fields.count(json, "size_bytes"),
+            tolerance={name: fields.number(tolerance, name) for name in tolerance},
+            parity=ParityReport.from_json(fields.record(json, "parity")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The golden sample's file: real inputs with the eager model's outputs, as arrays `input:<name>`, `output:<name>`."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+    rows: int
+
+    @classmethod
+    def from_json(cls, json: fields.Fields) -> "Golden":
+        """Read the golden sample's entry."""
+        return cls(
+            file=fields.text(json, "file"),
+            sha256=fields.text(json, "sha256"),
+            size_bytes=fields.count(json, "size_bytes"),
+            rows=fields.count(json, "rows"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where weights came from; a checkpoint carries it, and every version made from that checkpoint.
+
+    `commit` and `dirty` are None outside a git checkout. `data` is the SHA-256 of the training data, `scores` those on
+    the test split.
+    """
+
+    model: str
+    data: str
+    seed: int
+    recipe: Mapping[str, object]
+    scores: Mapping[str, float]
+    libraries: Mapping[str, str]
+    commit: str | None
+    dirty: bool | None
+
+    @classmethod
+    def from_json(cls, json: fields.Fields) -> "Origin":
+        """Read an origin."""
+        scores, libraries = fields.record(json, "scores"), fields.record(json, "libraries")
+        return cls(
+            model=fields.text(json, "model"),
+            data=fields.text(json, "data"),
+            seed=fields.integer(json, "seed"),
+            recipe=fields.record(json, "recipe"),
+            scores={name: fields.number(scores, name) for name in scores},
+            libraries={name: fields.text(libraries, name) for name in libraries},
+            commit=fields.optional(json, "commit", fields.text),
+            dirty=fields.optional(json, "dirty", fields.boolean),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version of one model. `published` is an ISO 8601 time in UTC, `checkpoint` the SHA-256 of the weights file."""
+
+    model: str
+    version: int
+    published: str
+    signature: Signature
+    content: Content | None
+    artifacts: tuple[Artifact, ...]
+    golden: Golden
+    checkpoint: str
+    origin: Origin
+    schema: int = field(default=SCHEMA)
+
+    def artifact(self, format: str) -> Artifact | None:  # noqa: A002 - the field's word
+        """Return the artifact of that format, or None."""
+        return next((artifact for artifact in self.artifacts if artifact.format == format), None)
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as the bytes of `manifest.json`; the same manifest gives the same bytes."""
+        facts = asdict(self)
+        facts["signature"] = self.signature.to_json()
+        facts["content"] = None if self.content is None else self.content.to_json()
+        ordered = {"schema": facts.pop("schema"), **facts}
+        return (json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """Read what `to_bytes` wrote; raise ManifestError naming the field for anything else."""
+        try:
+            facts = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"manifest.json is not JSON: {error}") from None
+        if not isinstance(facts, dict):
+            raise ManifestError("manifest.json: expected an object")
+        try:
+            return cls._read(facts)
+        except (fields.FieldError, SignatureError) as error:
+            raise ManifestError(f"manifest.json: {error}") from None
+
+    @classmethod
+    def _read(cls, facts: fields.Fields) -> "Manifest":
+        schema = fields.integer(facts, "schema")
+        if schema != SCHEMA:
+            raise fields.FieldError("schema", expected=f"{SCHEMA}", found=schema)
+        signature = Signature.from_json(fields.record(facts, "signature"))
+        described = fields.optional(facts, "content", fields.record)
+        content = None if described is None else Content.from_json(described)
+        if content is not None:
+            content.check(signature)
+        return cls(
+            model=fields.text(facts, "model"),
+            version=fields.count(facts, "version"),
+            published=fields.text(facts, "published"),
+            signature=signature,
+            content=content,
+            artifacts=fields.items(facts, "artifacts", Artifact.from_json),
+            golden=Golden.from_json(fields.record(facts, "golden")),
+            checkpoint=fields.text(facts, "checkpoint"),
+            origin=Origin.from_json(fields.record(facts, "origin")),
+        )

@@ -1,0 +1,214 @@
+"""The model repository: the tree `<root>/<model>/<version>/` on disk, and the only meeting point of export and serving.
+
+A version is published whole or not at all and never changes afterwards. A reader believes nothing that it has not
+checksummed. The layout is Triton's, so either server can read what the other serves.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from models.manifest import Artifact, Golden, Manifest, ManifestError
+from models.tensors import Array
+
+MANIFEST = "manifest.json"
+CONFIG = "config.toml"
+
+#: A model's name is a folder's name and a part of URLs, metrics and logs: nothing in it needs escaping anywhere.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_STAGING = ".staging-"
+
+
+class RepositoryError(Exception):
+    """A model or version is missing, incomplete or altered, or could not be published; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version whose every file has been checksummed. `digest` is the SHA-256 of its manifest's bytes."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    def artifact_path(self, artifact: Artifact) -> Path:
+        """Return where that artifact lies."""
+        return self.path / artifact.file
+
+    def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the golden sample: real inputs, and the outputs the eager model gave for them."""
+        file = self.path / self.manifest.golden.file
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                inputs = {spec.name: arrays[f"input:{spec.name}"] for spec in self.manifest.signature.inputs}
+                outputs = {spec.name: arrays[f"output:{spec.name}"] for spec in self.manifest.signature.outputs}
+        except (OSError, ValueError, KeyError) as error:
+            raise RepositoryError(f"{file.name}: not a golden sample of this model: {error}") from error
+        return inputs, outputs
+
+
+class Repository:
+    """A model repository on disk. Safe for many readers and, for each model, one publisher at a time (others wait)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def models(self) -> list[str]:
+        """Return the names of all models: folders that hold a version or a model configuration."""
+        try:
+            folders = sorted(path.name for path in self.root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        except OSError as error:
+            raise RepositoryError(f"model repository {self.root}: {error.strerror or error}") from error
+        return [name for name in folders if self.versions(name) or (self.root / name / CONFIG).is_file()]
+
+    def versions(self, model: str) -> list[int]:
+        """Return the numbers of all published versions of a model, oldest first; none for an unknown model."""
+        try:
+            names = [
+                path.name for path in self._folder(model).iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()
+            ]
+        except OSError:
+            return []
+        return sorted(int(name) for name in names)
+
+    def open(self, model: str, version: int) -> ModelVersion:
+        """Read the manifest and verify every checksum; raise RepositoryError naming the file that is not as published."""
+        folder = self._folder(model) / str(version)
+        try:
+            data = _plain_file(folder, MANIFEST).read_bytes()
+        except OSError as error:
+            raise RepositoryError(f"{model}/{version}: {MANIFEST}: {error.strerror or error}") from error
+        try:
+            manifest = Manifest.from_bytes(data)
+        except ManifestError as error:
+            raise RepositoryError(f"{model}/{version}: {error}") from error
+        if (manifest.model, manifest.version) != (model, version):
+            found = f"{manifest.model}/{manifest.version}"
+            raise RepositoryError(f"{model}/{version}: {MANIFEST}: expected this model and version, found {found}")
+        for entry in (*manifest.artifacts, manifest.golden):
+            _verify(folder, entry, f"{model}/{version}")
+        return ModelVersion(folder, manifest, hashlib.sha256(data).hexdigest())
+
+    @contextlib.contextmanager
+    def staging(self, model: str) -> Iterator[Path]:
+        """Give an empty folder to fill and then `publish`; what was not published is gone afterwards."""
+        folder = self._folder(model)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder):
+                _remove_abandoned(folder)
+                staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+                handle = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)
+                # Held as long as this process lives: how a later publisher tells an abandoned folder from one in use.
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise RepositoryError(f"cannot write to {folder}: {error.strerror or error}") from error
+        try:
+            yield staged
+        finally:
+            os.close(handle)
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def publish(self, staged: Path, manifest: Manifest) -> ModelVersion:
+        """Move a complete staging folder into place as the model's next version. Never overwrites.
+
+        The version in `manifest` is replaced by the number that was free. Every byte is on the disk before the folder gets
+        its name, so a crash or a full disk leaves the old state or the new one. Raise RepositoryError on failure.
+        """
+        folder = self._folder(manifest.model)
+        try:
+            with _locked(folder):
+                version = max(self.versions(manifest.model), default=0) + 1
+                data = replace(manifest, version=version).to_bytes()
+                (staged / MANIFEST).write_bytes(data)
+                for path in staged.iterdir():
+                    _sync(path)
+                _sync(staged)
+                staged.chmod(0o755)  # mkdtemp made it 0700; a server may run as somebody else
+                staged.rename(folder / str(version))
+                _sync(folder)
+        except OSError as error:
+            raise RepositoryError(f"cannot publish to {folder}: {error.strerror or error}") from error
+        return self.open(manifest.model, version)
+
+    def _folder(self, model: str) -> Path:
+        if not _NAME.fullmatch(model):
+            raise RepositoryError(f"model name: expected letters, digits, '_', '-' and '.', found {model!r:.150}")
+        return self.root / model
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(folder: Path, entry: Artifact | Golden, version: str) -> None:
+    """Raise RepositoryError unless the file is there, plain, and has the size and the checksum it was published with."""
+    try:
+        path = _plain_file(folder, entry.file)
+        size = path.stat().st_size
+        if size != entry.size_bytes:
+            found = f"{size:,} bytes"
+            raise RepositoryError(f"{version}: {entry.file}: expected {entry.size_bytes:,} bytes, found {found}")
+        digest = sha256_of(path)
+    except OSError as error:
+        raise RepositoryError(f"{version}: {entry.file}: {error.strerror or error}") from error
+    if digest != entry.sha256:
+        raise RepositoryError(f"{version}: {entry.file}: expected sha256 {entry.sha256}, found {digest}: altered")
+
+
+def _plain_file(folder: Path, name: str) -> Path:
+    """Return the path of a regular file directly in `folder`; raise RepositoryError for a path, a link or anything else."""
+    if not _NAME.fullmatch(name):
+        raise RepositoryError(f"{folder.name}: expected a plain file name, found {name!r:.150}")
+    path = folder / name
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise RepositoryError(f"{folder.name}: {name}: expected a regular file")
+    return path
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the model's publishing lock, a lock on the folder itself."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove staging folders whose process is gone: nobody holds their lock."""
+    for path in folder.glob(f"{_STAGING}*"):
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # its owner has just removed it
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(handle)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,96 @@
+"""ModelSpec: all the project knows of a model. A folder under `models/` offers one as `SPEC`, and every command finds it.
+
+Training, export and their tests work on any spec and know no model by name. Only torch's types are named here, so that
+reading a spec's plain fields costs no import of torch.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.content import Content
+from models.tensors import Array, Signature
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.data import Dataset
+
+
+class DataError(Exception):
+    """A dataset is missing, damaged or not what the model expects; the message names the file and says what to do."""
+
+
+class UnknownModel(LookupError):
+    """No folder under `models/` offers a model of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Datasets:
+    """The three splits, the same on every call. An item is (inputs by name, target), tensors without a batch axis.
+
+    `checksum` is the SHA-256 of the data they were cut from; a checkpoint records it.
+    """
+
+    train: "Dataset[tuple[dict[str, Tensor], Tensor]]"
+    validation: "Dataset[tuple[dict[str, Tensor], Tensor]]"
+    test: "Dataset[tuple[dict[str, Tensor], Tensor]]"
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """One of `classes` labels per sample. The network gives logits [N, classes], the target is an INT64 class."""
+
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The hyperparameters of one training run. Units: epochs, samples a batch; the rest as torch.optim names them."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All the project knows of a model. Every field is data or a plain function.
+
+    build           a fresh network; it takes the signature's inputs by name, in any number type, and normalises them
+                    itself, so that training and serving cannot drift apart
+    datasets        the splits, from the folder given or, for None, from the data an installed package carries
+    serving_module  what is exported: the network and its last tensor→tensor steps; returns the outputs by name
+    samples         n real held-out inputs as numpy arrays, for parity and the golden sample; the folder as for `datasets`
+    augment         random changes to a batch of training inputs, on whatever device it is; None for none
+    """
+
+    name: str
+    signature: Signature
+    content: Content
+    task: Classification
+    recipe: Recipe
+    build: "Callable[[], nn.Module]"
+    datasets: Callable[[Path | None], Datasets]
+    serving_module: "Callable[[nn.Module], nn.Module]"
+    samples: Callable[[int, Path | None], dict[str, Array]]
+    augment: "Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None" = None
+
+
+def available() -> list[str]:
+    """Return the names of the models in this tree: the folders next to this file that are packages."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
+
+
+def find(name: str) -> ModelSpec:
+    """Import `models.<name>` and return its SPEC; raise UnknownModel, naming those there are."""
+    if name not in available():
+        raise UnknownModel(f"model: expected one of {', '.join(available())}, found {name!r}")
+    spec: Any = importlib.import_module(f"models.{name}").SPEC  # Any: what a module holds is not typed
+    if not isinstance(spec, ModelSpec):
+        raise UnknownModel(f"models/{name}: expected SPEC to be a ModelSpec, found {type(spec).__name__}")
+    return spec
