@@ -41,10 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         if subcommand.extra is None or (missing.name or "").split(".")[0] in {"cli", "training", "export", "loadtests"}:
             raise
-        print(  # noqa: T201 - a command line that cannot start has no command to print for it
-            f"sameway {name}: needs the package {missing.name!r}; install it with: pip install 'sameway[{subcommand.extra}]'",
-            file=sys.stderr,
-        )
+        remedy = f"install it with: pip install 'sameway[{subcommand.extra}]'"
+        sys.stderr.write(f"sameway {name}: needs the package {missing.name!r}; {remedy}\n")
         return 2
     parser = argparse.ArgumentParser(prog=f"sameway {name}", description=command.__doc__, formatter_class=_Formatter)
     command.add_arguments(parser)

@@ -170,14 +170,14 @@ def _open(data: bytes | memoryview, max_pixels: int) -> "Image.Image":
         raise ContentError("image", expected="a PNG or JPEG file", found=found)
     try:
         image: Image.Image = decoder(io.BytesIO(data))
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise ContentError("image", expected="a PNG or JPEG file", found="one with a damaged header") from error
     if image.width * image.height > max_pixels:
         found = f"{image.width} × {image.height} pixels"
         raise ContentError("image", expected=f"at most {max_pixels:,} pixels", found=found)
     try:
         image.load()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         found = f"a damaged {image.format} file of {len(data):,} bytes"
         raise ContentError("image", expected="a whole PNG or JPEG file", found=found) from error
     return image

@@ -74,9 +74,7 @@ class Repository:
     def versions(self, model: str) -> list[int]:
         """Return the numbers of all published versions of a model, oldest first; none for an unknown model."""
         try:
-            names = [
-                path.name for path in self._folder(model).iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()
-            ]
+            names = [path.name for path in self._folder(model).iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
         except OSError:
             return []
         return sorted(int(name) for name in names)
@@ -95,7 +93,8 @@ class Repository:
         if (manifest.model, manifest.version) != (model, version):
             found = f"{manifest.model}/{manifest.version}"
             raise RepositoryError(f"{model}/{version}: {MANIFEST}: expected this model and version, found {found}")
-        for entry in (*manifest.artifacts, manifest.golden):
+        entries: list[Artifact | Golden] = [*manifest.artifacts, manifest.golden]
+        for entry in entries:
             _verify(folder, entry, f"{model}/{version}")
         return ModelVersion(folder, manifest, hashlib.sha256(data).hexdigest())
 
