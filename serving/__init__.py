@@ -1,0 +1,6 @@
+"""Serving: published versions behind HTTP. It sees manifests and artifacts, never model source code.
+
+    command → frontends → protocols → engine → backends
+
+Front ends move bytes, protocols give them meaning, the engine batches and answers, backends run artifacts.
+"""

@@ -1,0 +1,63 @@
+"""TorchScript, through libtorch on the CPU.
+
+A TorchScript file is code. It is opened only after its checksum has been found to be the one export wrote.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.tensors import Array, Signature, Tensors
+from serving.backends.base import BackendError
+
+
+class TorchScriptBackend:
+    """Opens `model.pt`. Inputs go in by position and outputs come as a tuple, both in the signature's order."""
+
+    platform = "pytorch_torchscript"
+
+    def open(self, artifact: Path, signature: Signature, *, device: str, threads: int) -> "TorchScriptSession":
+        """Open an artifact on the CPU; raise BackendError if libtorch refuses it."""
+        if device != "cpu":
+            raise BackendError(f"device: expected 'cpu', found {device!r}")
+        try:
+            module = torch.jit.load(artifact, map_location=device)  # type: ignore[no-untyped-call]
+        except Exception as error:  # libtorch raises RuntimeError, zipfile's errors and others
+            raise BackendError(f"{artifact.name}: libtorch cannot open it: {str(error).splitlines()[0]}") from error
+        return TorchScriptSession(module.eval(), signature, threads)
+
+
+class TorchScriptSession:
+    """One loaded module."""
+
+    def __init__(self, module: Any, signature: Signature, threads: int) -> None:  # Any: torch.jit is not typed
+        self._module = module
+        self._inputs = signature.inputs
+        self._outputs = signature.outputs
+        self._threads = threads
+        self._caller: int | None = None
+
+    def allocate(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Return fresh memory."""
+        spec = next(spec for spec in self._inputs if spec.name == name)
+        return np.empty(shape, spec.dtype)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Execute in inference mode; libtorch releases the GIL while it computes."""
+        if self._caller != threading.get_ident():
+            # torch counts its threads per calling thread (OpenMP does), so it is told in the thread that runs.
+            torch.set_num_threads(self._threads)
+            self._caller = threading.get_ident()
+        with torch.inference_mode():
+            # A view on the bytes of a request is read-only, which torch cannot express: such an input is copied.
+            arrays = (inputs[spec.name] for spec in self._inputs)
+            given = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
+            results = self._module(*given)
+        return {spec.name: result.numpy() for spec, result in zip(self._outputs, results, strict=True)}
+
+    def close(self) -> None:
+        """Drop the module and its weights."""
+        del self._module

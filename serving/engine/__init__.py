@@ -1,0 +1,1 @@
+"""The engine: models by name and version behind one interface. It has never heard of HTTP."""

@@ -1,0 +1,77 @@
+"""The Engine protocol: all that front ends and protocols know of inference."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from models.content import Content
+from models.tensors import Signature
+from serving.request import InferRequest, InferResponse
+
+
+class State(StrEnum):
+    """The states of a version, as the protocol's repository index names them."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a client may know of one served version. `versions` are all that are served, oldest first."""
+
+    name: str
+    version: int
+    versions: tuple[int, ...]
+    platform: str
+    digest: str
+    signature: Signature
+    content: Content | None
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One line of the repository index; `version` is None for a model that has none, `reason` says why it is not ready."""
+
+    name: str
+    version: int | None
+    state: State
+    reason: str
+
+
+class Engine(Protocol):
+    """Runs inference somewhere. Thread-safe; only `close` blocks.
+
+    Where a model is named that is not served, methods raise ModelNotFound, and ModelNotReady if it is known.
+    """
+
+    def submit(self, request: InferRequest) -> "Future[InferResponse]":
+        """Accept a request; raise what can be known now, the future carries what can only be known later.
+
+        Cancelling the future gives the request up; it works until a session has begun with it.
+        """
+        ...
+
+    def metadata(self, model: str, version: int | None = None) -> ModelMetadata:
+        """Return what is known of a version; the newest served for None."""
+        ...
+
+    def index(self) -> list[ModelStatus]:
+        """Return every model of the repository with its state."""
+        ...
+
+    def ready(self, model: str | None = None, version: int | None = None) -> bool:
+        """Tell whether a model can answer; for None, whether this server should be sent requests."""
+        ...
+
+    def drain(self) -> None:
+        """Stop being ready, and go on answering: whoever balances load sends nothing more."""
+        ...
+
+    def close(self, *, drain_seconds: float) -> None:
+        """Refuse new requests, finish accepted ones within the time, free sessions."""
+        ...

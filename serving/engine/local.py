@@ -1,0 +1,141 @@
+"""LocalEngine: models and versions served in this process.
+
+The table of served versions is immutable and replaced whole, so a request reads it without a lock.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from types import MappingProxyType
+
+from models.repository import CONFIG, Repository, RepositoryError
+from models.tensors import SignatureError
+from serving import model_config
+from serving.backends.base import BackendError
+from serving.engine.base import ModelMetadata, ModelStatus, State
+from serving.engine.replay import ReplayError
+from serving.engine.served import ServedVersion
+from serving.errors import InvalidInput, ModelNotFound, ModelNotReady
+from serving.metrics import Metrics
+from serving.request import InferRequest, InferResponse
+
+log = logging.getLogger(__name__)
+
+#: Seconds a client should wait before it asks again for a model that is loading: most load in less.
+_LOADING_RETRY_SECONDS = 1
+
+
+class LocalEngine:
+    """Models of a repository, the newest version of each, in this process.
+
+    Built empty: `load_all` opens the versions, and may run in a thread of its own while the front end already answers.
+    """
+
+    def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
+        self._repository = repository
+        self._metrics = metrics
+        self._names = sorted(repository.models() if models is None else models)
+        self._served: Mapping[str, ServedVersion] = MappingProxyType({})
+        self._status = {name: ModelStatus(name, None, State.LOADING, "waiting to be loaded") for name in self._names}
+        self._loading = True
+        self._draining = False
+
+    def load_all(self) -> None:
+        """Open the newest version of every model. One that fails is not ready, says why, and leaves the others alone."""
+        for name in self._names:
+            self._load(name)
+        self._loading = False
+        ready = sum(status.state is State.READY for status in self._status.values())
+        log.info("event=loaded models=%d ready=%d", len(self._names), ready)
+
+    def submit(self, request: InferRequest) -> "Future[InferResponse]":
+        """Check a request on its own and let it wait for an instance of its model."""
+        served = self._find(request.model, request.version)
+        try:
+            return served.submit(request)
+        except SignatureError as error:
+            raise InvalidInput.at(error.field, expected=error.expected, found=error.found) from error
+
+    def metadata(self, model: str, version: int | None = None) -> ModelMetadata:
+        """Return what is known of a served version."""
+        return self._find(model, version).metadata
+
+    def index(self) -> list[ModelStatus]:
+        """Return every model with its state."""
+        return list(self._status.values())
+
+    def ready(self, model: str | None = None, version: int | None = None) -> bool:
+        """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.
+
+        One model that failed does not take the others out of service: a probe can ask for the model it needs by name.
+        """
+        if model is None:
+            return bool(self._served) and not self._loading and not self._draining
+        try:
+            self._find(model, version)
+        except ModelNotReady:
+            return False
+        return not self._draining
+
+    def drain(self) -> None:
+        """Stop being ready, and go on answering."""
+        self._draining = True
+
+    def close(self, *, drain_seconds: float) -> None:
+        """Refuse new requests, finish accepted ones within the time, free sessions."""
+        self.drain()
+        served, self._served = self._served, MappingProxyType({})
+        end = time.monotonic() + drain_seconds
+        for name, version in served.items():
+            self._set(ModelStatus(name, version.identity.version, State.UNLOADING, "the server is shutting down"))
+            if not version.close(drain_seconds=max(0.0, end - time.monotonic())):
+                log.error("event=drain_timeout model=%s version=%d", name, version.identity.version)
+            self._set(ModelStatus(name, version.identity.version, State.UNAVAILABLE, "the server has shut down"))
+
+    def _find(self, model: str, version: int | None) -> ServedVersion:
+        """Return the served version, or raise ModelNotFound or ModelNotReady with the reason."""
+        served = self._served.get(model)
+        if served is not None and version in (None, served.identity.version):
+            return served
+        status = self._status.get(model)
+        if status is None:
+            raise ModelNotFound(f"model: expected one of this server's models, found {model!r:.150}", field="model")
+        if version not in (None, status.version):
+            raise ModelNotFound(f"version: model {model!r} is not served in version {version}", field="version")
+        retry = _LOADING_RETRY_SECONDS if status.state is State.LOADING else None
+        raise ModelNotReady(f"model {model!r} is not ready: {status.reason}", retry_after_seconds=retry)
+
+    def _load(self, name: str) -> None:
+        """Open the newest version of one model and serve it, or say why not."""
+        started = time.monotonic()
+        number: int | None = None
+        try:
+            number = next(reversed(self._repository.versions(name)), None)
+            if number is None:
+                raise RepositoryError("no version of it is published")
+            self._set(ModelStatus(name, number, State.LOADING, "being opened"))
+            config = model_config.read(self._repository.root / name / CONFIG)
+            version = self._repository.open(name, number)
+            served = ServedVersion.open(version, config, self._metrics)
+        except (RepositoryError, model_config.ConfigError, BackendError, ReplayError) as error:
+            self._set(ModelStatus(name, number, State.UNAVAILABLE, str(error)))
+            log.error("event=load_failed model=%s version=%s reason=%r", name, number, str(error))
+            return
+        except Exception:  # a fault of ours must not leave the model loading for ever, nor the others unloaded
+            self._set(ModelStatus(name, number, State.UNAVAILABLE, "an internal error; the server's log has its cause"))
+            log.exception("event=load_failed model=%s version=%s", name, number)
+            return
+        self._served = MappingProxyType({**self._served, name: served})
+        self._set(ModelStatus(name, number, State.READY, ""))
+        log.info(
+            "event=model_ready model=%s version=%d format=%s digest=%.12s seconds=%.3f",
+            name, number, served.format, version.digest, time.monotonic() - started,
+        )  # fmt: skip
+
+    def _set(self, status: ModelStatus) -> None:
+        self._status[status.name] = status
+        if status.version is not None:
+            for state in State:
+                value = 1 if state is status.state else 0
+                self._metrics.model_state.labels(status.name, str(status.version), state.lower()).set(value)

@@ -1,0 +1,119 @@
+"""A served version: opened, replayed, running, drained.
+
+Opening replays the golden sample through every session. A version that does not reproduce its outputs on this machine,
+with this runtime, never becomes ready. The replay is also the warm-up.
+"""
+
+import time
+from concurrent.futures import Future
+
+from models.repository import ModelVersion
+from serving.backends.base import PREFERENCE, Backend, BackendError, Session, backend_for
+from serving.engine.base import ModelMetadata
+from serving.engine.batcher import Batcher, Entry
+from serving.engine.instance import Identity, Instance
+from serving.engine.replay import replay
+from serving.errors import InvalidInput
+from serving.metrics import Metrics
+from serving.model_config import ModelConfig
+from serving.request import InferRequest, InferResponse
+
+
+class ServedVersion:
+    """One version, ready to answer. Built by `open`, ended by `close`."""
+
+    def __init__(
+        self,
+        version: ModelVersion,
+        config: ModelConfig,
+        *,
+        backend: Backend,
+        format: str,
+        sessions: list[Session],
+        metrics: Metrics,
+    ) -> None:
+        manifest = version.manifest
+        signature = manifest.signature
+        self.config = config
+        self.format = format
+        self.identity = Identity(manifest.model, manifest.version, version.digest, signature)
+        self.metadata = ModelMetadata(
+            name=manifest.model,
+            version=manifest.version,
+            versions=(manifest.version,),
+            platform=backend.platform,
+            digest=version.digest,
+            signature=signature,
+            content=manifest.content,
+            timeout_seconds=config.timeout_seconds,
+        )
+        batch_rows = max(1, signature.max_batch_size)
+        self._batcher = Batcher(
+            batch_rows=batch_rows,
+            queue_rows=config.queue_rows or 4 * batch_rows,
+            delay_seconds=config.queue_delay_seconds,
+        )
+        series = metrics.of_version(manifest.model, manifest.version)
+        series.watch_queue(self._batcher.rows)
+        series.info(format=format, digest=version.digest)
+        self._instances = [
+            Instance(self.identity, session, self._batcher, series, number=number) for number, session in enumerate(sessions)
+        ]
+        for instance in self._instances:
+            instance.start()
+
+    @classmethod
+    def open(cls, version: ModelVersion, config: ModelConfig, metrics: Metrics) -> "ServedVersion":
+        """Open and replay a checksummed version; raise BackendError, ReplayError or RepositoryError."""
+        artifacts = {artifact.format: artifact for artifact in version.manifest.artifacts}
+        chosen = config.format or next((format for format in PREFERENCE if format in artifacts), None)
+        if chosen not in artifacts:
+            raise BackendError(f"format: expected one this version has ({', '.join(artifacts)}), found {chosen!r}")
+        artifact = artifacts[chosen]
+        backend = backend_for(chosen)
+        golden = version.golden()
+        sessions: list[Session] = []
+        try:
+            for _ in range(config.instances):
+                session = backend.open(
+                    version.artifact_path(artifact),
+                    version.manifest.signature,
+                    device="cpu",
+                    threads=config.threads,
+                )
+                sessions.append(session)
+                replay(session, version.manifest.signature, golden, artifact.tolerance)
+        except BaseException:
+            for session in sessions:
+                session.close()
+            raise
+        return cls(version, config, backend=backend, format=chosen, sessions=sessions, metrics=metrics)
+
+    def submit(self, request: InferRequest) -> "Future[InferResponse]":
+        """Check a request on its own and let it wait for an instance; raise SignatureError, InvalidInput, Overloaded."""
+        signature = self.identity.signature
+        rows = signature.check(request.inputs)
+        if request.outputs is not None:
+            self._check_wanted(request.outputs)
+        # Where every axis but the first is fixed, all requests have equal shapes already.
+        shape = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
+        deadline = request.deadline or time.monotonic() + self.config.timeout_seconds
+        entry = Entry(request, rows=rows, shape=shape, deadline=deadline)
+        self._batcher.put(entry)
+        return entry.future
+
+    def close(self, *, drain_seconds: float) -> bool:
+        """Refuse new requests, finish accepted ones within the time, free the sessions; tell whether all was finished."""
+        self._batcher.close()
+        end = time.monotonic() + drain_seconds
+        finished = [instance.join(max(0.0, end - time.monotonic())) for instance in self._instances]
+        for instance, done in zip(self._instances, finished, strict=True):
+            if done:
+                instance.close()
+        return all(finished)
+
+    def _check_wanted(self, wanted: tuple[str, ...]) -> None:
+        for name in wanted:
+            if self.identity.signature.output(name) is None:
+                expected = ", ".join(spec.name for spec in self.identity.signature.outputs)
+                raise InvalidInput.at("outputs", expected=f"outputs among {expected}", found=repr(name))

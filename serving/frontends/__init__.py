@@ -1,0 +1,1 @@
+"""Front ends: each moves bytes between a server and the routes, and decides nothing."""

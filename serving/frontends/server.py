@@ -1,0 +1,80 @@
+"""Running an ASGI application on the HTTP edge until the process is told to stop.
+
+On SIGTERM the server is not ready at once, goes on answering for a drain delay, so that whoever balances load has time
+to notice, then stops listening, finishes what it accepted, and returns. uvicorn alone ends with the signal (143).
+"""
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from serving.frontends.http_edge import HttpEdge
+
+
+class Server(uvicorn.Server):
+    """uvicorn, stopped in two steps."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        on_stop: Callable[[], None],
+        drain_delay_seconds: float,
+        drain_seconds: float,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=HttpEdge,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=2048,
+            timeout_keep_alive=75,
+            # Seconds in whole numbers; the engine has its own, exact bound.
+            timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        )
+        super().__init__(config)
+        self._on_stop = on_stop
+        self._drain_delay_seconds = drain_delay_seconds
+        self._stop_at: float | None = None
+
+    def run_on(self, listener: socket.socket) -> None:
+        """Serve on a listening socket until a signal has come and everything accepted has been answered."""
+        self.run(sockets=[listener])
+
+    def stop(self, *, delay_seconds: float = 0.0) -> None:
+        """Begin to stop: not ready from now on, no new connections after the delay. Callable from a signal handler."""
+        if self._stop_at is None:
+            self._on_stop()
+        self._stop_at = time.monotonic() + delay_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal: SIGTERM drains first, SIGINT (a person at a terminal) does not wait, a second one hurries."""
+        again = self._stop_at is not None
+        self.stop(delay_seconds=self._drain_delay_seconds if sig == signal.SIGTERM and not again else 0.0)
+        self.force_exit = self.force_exit or (again and sig == signal.SIGINT)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look, ten times a second, whether it is time to stop."""
+        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        """Handle signals while serving; unlike uvicorn, do not raise them again afterwards: a clean stop is a success."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

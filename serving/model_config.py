@@ -1,0 +1,74 @@
+"""The model configuration: `config.toml` beside a model's versions, policy that may be edited at any time.
+
+    format = "onnx"
+    instances = 2
+    queue_delay_seconds = 0.002
+
+A key that is not known, or a value that makes no sense, is an error: a misspelt limit must not pass for a limit.
+"""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+
+class ConfigError(Exception):
+    """A model configuration cannot be used; the message names the key, what was found and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """How a model is served. Every default is here.
+
+    format               which artifact to open; None: the first that the version has, of backends.base.PREFERENCE
+    instances            sessions of a version, each used by one thread
+    threads              threads inside one session; a small network gains nothing from a second
+    queue_rows           rows that may wait; None: four full batches
+    queue_delay_seconds  how long a request may wait for company while an instance is idle; a quiet server gains nothing
+    timeout_seconds      how long a request may take that names no deadline itself
+    """
+
+    format: str | None = None
+    instances: int = 1
+    threads: int = 1
+    queue_rows: int | None = None
+    queue_delay_seconds: float = 0.0
+    timeout_seconds: float = 10.0
+
+
+#: Per key: the types it may have, the smallest and the largest sensible value.
+_RANGES: dict[str, tuple[tuple[type, ...], float, float]] = {
+    "instances": ((int,), 1, 64),
+    "threads": ((int,), 1, 256),
+    "queue_rows": ((int,), 1, 1_000_000),
+    "queue_delay_seconds": ((int, float), 0, 10),
+    "timeout_seconds": ((int, float), 0.001, 3600),
+}
+
+
+def read(path: Path) -> ModelConfig:
+    """Return the configuration in a TOML file, or the defaults where there is none; raise ConfigError."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ModelConfig()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path.name}: {error}") from error
+    known = [field.name for field in dataclasses.fields(ModelConfig)]
+    for key, value in found.items():
+        if key not in known:
+            raise ConfigError(f"{path.name}: expected the keys {', '.join(known)}, found {key!r}")
+        _check(path.name, key, value)
+    return ModelConfig(**found)
+
+
+def _check(name: str, key: str, value: object) -> None:
+    if key == "format":
+        if not isinstance(value, str):
+            raise ConfigError(f"{name}: format: expected a text, found {value!r}")
+        return
+    kinds, least, most = _RANGES[key]
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ConfigError(f"{name}: {key}: expected a number, found {value!r}")
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise ConfigError(f"{name}: {key}: expected {least:g} to {most:g}, found {value!r}")

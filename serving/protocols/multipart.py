@@ -1,0 +1,67 @@
+"""The one file in a multipart/form-data body (RFC 7578), as `curl -F` and browsers' forms send it."""
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from serving.errors import MalformedRequest
+
+
+def file_in(content_type: str, body: bytes) -> bytes:
+    """Return the bytes of the first part that has a file name; raise MalformedRequest where there is none."""
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise MalformedRequest.at(
+            "content-type", expected="multipart/form-data with a boundary", found=f"{content_type!r:.100}"
+        )
+    parts = _Parts()
+    try:
+        parser = MultipartParser(boundary, parts.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedRequest.at("body", expected="multipart/form-data", found=f"{len(body):,} bytes: {error}") from error
+    if parts.file is None:
+        raise MalformedRequest.at("body", expected="a form with a file", found="a form without one")
+    return b"".join(parts.file)
+
+
+class _Parts:
+    """Follows the parser through the body and keeps the pieces of the first file."""
+
+    def __init__(self) -> None:
+        self.file: list[bytes] | None = None
+        self._collecting = False
+        self._name = b""
+        self._value = b""
+
+    def callbacks(self) -> dict[str, object]:
+        """Return what the parser calls."""
+        return {
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+        }
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._name.lower() == b"content-disposition" and self.file is None:
+            _, options = parse_options_header(self._value)
+            if b"filename" in options:
+                self.file = []
+                self._collecting = True
+        self._name = self._value = b""
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._collecting and self.file is not None:
+            self.file.append(data[start:end])
+
+    def _on_part_end(self) -> None:
+        self._collecting = False

@@ -1,0 +1,81 @@
+"""/predict/<model>: what a person sends, an image file, and what a person reads, a label with its score.
+
+curl --data-binary @seven.png http://127.0.0.1:8000/predict/digits
+curl -F image=@seven.png http://127.0.0.1:8000/predict/digits
+"""
+
+import time
+from concurrent.futures import Future
+
+import orjson
+
+from models.content import ContentError, LabelContent, open_image
+from serving.engine.base import Engine
+from serving.errors import InvalidInput, Unsupported
+from serving.limits import Limits
+from serving.protocols.decoding import DecodingPool
+from serving.protocols.multipart import file_in
+from serving.protocols.route import HttpRequest, Pending, Reply, Route, inference_headers
+from serving.request import InferRequest, InferResponse
+
+
+class Predict:
+    """The route that speaks in content instead of tensors."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._decoding = DecodingPool(threads=2, waiting=limits.waiting_images)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [Route("POST", "/predict/{model}", self.predict, inference=True)]
+
+    def predict(self, request: HttpRequest) -> Pending:
+        """Run a model on the image in the body: the file itself, or a multipart form with one file."""
+        metadata = self._engine.metadata(request.parameters["model"])
+        content = metadata.content
+        if content is None:
+            raise Unsupported(f"model {metadata.name!r} takes tensors only; send them to /v2/models/{metadata.name}/infer")
+        try:
+            image = open_image(_file(request), max_pixels=self._limits.image_pixels)
+        except ContentError as error:
+            raise _invalid(error) from error
+        deadline = request.received + metadata.timeout_seconds
+
+        def submit() -> "Future[InferResponse]":
+            try:
+                tensors = content.input.decode(image)
+            except ContentError as error:
+                raise _invalid(error) from error
+            return self._engine.submit(InferRequest(metadata.name, metadata.version, tensors, deadline=deadline))
+
+        # A small image is decoded here and now; a large one would make everybody else wait for it.
+        small = image.width * image.height <= self._limits.inline_pixels
+        future = submit() if small else self._decoding.submit(submit)
+        submitted = time.monotonic()
+
+        def encode(response: InferResponse) -> Reply:
+            encoding = time.monotonic()
+            body = _answer(content.output, response)
+            return Reply(200, body, headers=inference_headers(request, response, submitted=submitted, encoding=encoding))
+
+        return Pending(future, deadline, encode)
+
+
+def _file(request: HttpRequest) -> bytes:
+    """Return the file a request carries. Only a form is told by its type: everything else is taken for the file itself."""
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/form-data"):
+        return file_in(content_type, request.body)
+    return request.body
+
+
+def _answer(output: LabelContent, response: InferResponse) -> bytes:
+    """Return the JSON a person reads: label, scores, and which version said so."""
+    version = {"model": response.model, "version": str(response.version), "digest": f"sha256:{response.digest}"}
+    return orjson.dumps({**output.write(response.outputs), **version})
+
+
+def _invalid(error: ContentError) -> InvalidInput:
+    return InvalidInput.at(error.field, expected=error.expected, found=error.found)

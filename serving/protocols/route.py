@@ -1,0 +1,251 @@
+"""HTTP without a server: routes, and the one dispatch that every front end's requests go through.
+
+A handler never waits. It returns a Reply, or a Pending around the engine's future; how to wait for that is the front
+end's business. What matters to every request (routing, errors, counting) happens here and in no framework's middleware.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from serving.engine.base import Engine
+from serving.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InternalError,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    ServingError,
+)
+from serving.metrics import Metrics
+from serving.request import InferResponse
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+_VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    received: float
+    #: What the route's pattern found in the path.
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    media_type: str = JSON
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An answer to come. `deadline` is a monotonic time; `encode` turns the engine's answer into a Reply."""
+
+    future: "Future[InferResponse]"
+    deadline: float
+    encode: Callable[[InferResponse], Reply]
+
+
+Handler = Callable[[HttpRequest], Reply | Pending]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method, a path and who handles it. `{name}` in the path stands for one segment that is not empty.
+
+    The outcome of an `inference` route's requests is counted under the path's `{model}`.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    inference: bool = False
+
+
+class Dispatcher:
+    """Routes requests to handlers, and turns every way in which a request can end into one Reply."""
+
+    def __init__(self, routes: Iterable[Route], engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        # One entry per path, holding its methods; a path without parameters is found by a dictionary.
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
+        for route in routes:
+            if "{" in route.path:
+                self._patterns.setdefault(_pattern(route.path), {})[route.method] = route
+            else:
+                self._fixed.setdefault(route.path, {})[route.method] = route
+
+    def handle(self, request: HttpRequest) -> "Reply | Waiting":
+        """Answer a request, or return what its answer has to be waited for. Never raises, never waits."""
+        route: Route | None = None
+        try:
+            route, request = self._match(request)
+            if route.inference:
+                self._metrics.in_flight.inc()
+            answer = route.handler(request)
+        except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
+            return self._failed(route, request, error)
+        if isinstance(answer, Pending):
+            return Waiting(self, route, request, answer)
+        if route.inference:
+            self._metrics.in_flight.dec()
+        return answer
+
+    def refuse(self, request: HttpRequest, error: ServingError) -> Reply:
+        """Answer a request that a front end could not even read to its end; it counts like any other."""
+        try:
+            route, request = self._match(request)
+        except ServingError:
+            return error_reply(error)
+        if route.inference:
+            self._metrics.in_flight.inc()
+        return self._failed(route, request, error)
+
+    def _match(self, request: HttpRequest) -> tuple[Route, HttpRequest]:
+        """Return the route and the request with what its path holds; HEAD is a GET whose body nobody sends."""
+        methods = self._fixed.get(request.path)
+        if methods is None:
+            for pattern, methods in self._patterns.items():  # noqa: B007 - used after the loop
+                if found := pattern.fullmatch(request.path):
+                    request = replace(request, parameters=found.groupdict())
+                    break
+            else:
+                raise NotFound(f"no such path: {request.path!r:.200}")
+        method = "GET" if request.method == "HEAD" else request.method
+        route = methods.get(method)
+        if route is None:
+            allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
+            raise MethodNotAllowed.at("method", expected=allowed, found=request.method)
+        return route, request
+
+    def _failed(self, route: Route | None, request: HttpRequest, error: BaseException) -> Reply:
+        """Return the reply for an error, and count it where it ended a request for inference."""
+        if not isinstance(error, ServingError):
+            log.error("event=internal_error path=%r", request.path, exc_info=error)
+            error = InternalError("an internal error; the server's log has its cause")
+        if route is not None and route.inference:
+            self._metrics.in_flight.dec()
+            model, version = self._labels(request.parameters)
+            self._metrics.count(model, version, outcome=error.outcome, reason=error.code)
+        return error_reply(error)
+
+    def _labels(self, parameters: Mapping[str, str]) -> tuple[str, str]:
+        """Return the model and version of the repository that a request meant; empty where there is none such."""
+        model = parameters["model"]
+        try:
+            return model, str(self._engine.metadata(model).version)
+        except ServingError:
+            known = any(status.name == model for status in self._engine.index())
+            return (model if known else ""), ""
+
+    def answered(self, response: InferResponse, seconds: float) -> None:
+        """Count a request for inference that got its answer."""
+        version = str(response.version)
+        self._metrics.in_flight.dec()
+        self._metrics.count(response.model, version, outcome="ok")
+        self._metrics.request_seconds.labels(response.model, version).observe(seconds)
+
+
+class Waiting:
+    """A request whose answer is being computed. The front end ends it with exactly one of the three methods."""
+
+    def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, pending: Pending) -> None:
+        self.future = pending.future
+        self.deadline = pending.deadline
+        self._dispatcher = dispatcher
+        self._route = route
+        self._request = request
+        self._pending = pending
+
+    def reply(self) -> Reply:
+        """Return the answer. The future must be done."""
+        try:
+            response = self.future.result(timeout=0)
+            reply = self._pending.encode(response)
+        except CancelledError:
+            return self._end(Cancelled("the request was cancelled"))
+        except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
+            return self._end(error)
+        self._dispatcher.answered(response, time.monotonic() - self._request.received)
+        return reply
+
+    def expired(self) -> Reply:
+        """Give the request up because its deadline has passed, and return what to say."""
+        self.future.cancel()
+        return self._end(DeadlineExceeded("the request was not answered by its deadline"))
+
+    def abandoned(self) -> None:
+        """Give the request up because the client has left."""
+        self.future.cancel()
+        self._end(Cancelled("the client left"))
+
+    def _end(self, error: BaseException) -> Reply:
+        return self._dispatcher._failed(self._route, self._request, error)
+
+
+def error_reply(error: ServingError) -> Reply:
+    """Return an error as every front end sends it."""
+    headers: list[tuple[str, str]] = []
+    if error.retry_after_seconds is not None:
+        headers.append(("retry-after", str(error.retry_after_seconds)))
+    if isinstance(error, MethodNotAllowed) and error.expected:
+        headers.append(("allow", error.expected))
+    return Reply(error.http_status, orjson.dumps(error.to_json()), headers=tuple(headers))
+
+
+def inference_headers(request: HttpRequest, response: InferResponse, *, submitted: float, encoding: float) -> Headers:
+    """Return what every inference answer carries: the version that made it, and where its time went (in ms).
+
+    `submitted` and `encoding` are the monotonic times at which the request went to the engine and its answer came back to
+    be encoded. See https://www.w3.org/TR/server-timing/.
+    """
+    timings, now = response.timings, time.monotonic()
+    stages = (
+        ("decode", submitted - request.received),
+        ("queue", timings.queue),
+        ("batch", timings.join + timings.split),
+        ("compute", timings.run),
+        ("encode", now - encoding),
+        ("total", now - request.received),
+    )
+    return (
+        ("sameway-version", f"{response.model}/{response.version} sha256:{response.digest}"),
+        ("server-timing", ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages)),
+    )
+
+
+def version_of(parameters: Mapping[str, str]) -> int | None:
+    """Return the version a path names, None where it names none; raise ModelNotFound for one that is no number."""
+    text = parameters.get("version")
+    if text is None:
+        return None
+    if not _VERSION.fullmatch(text):
+        raise ModelNotFound(f"version: expected a number, found {text!r:.50}", field="version")
+    return int(text)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """Return the regular expression of a path with `{name}` segments."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))

@@ -1,0 +1,45 @@
+"""What flows through the engine: a request for inference, its answer, and how long each stage took."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from models.tensors import Tensors
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A wish for inference, decoded but not yet checked against a signature.
+
+    `version` None means the newest one served; `outputs` None means all. `deadline` is a time of `time.monotonic`, None
+    for the model's own timeout. The arrays in `inputs` may be read-only views on the bytes that arrived.
+    """
+
+    model: str
+    version: int | None
+    inputs: Tensors
+    outputs: tuple[str, ...] | None = None
+    id: str | None = None
+    deadline: float | None = None
+    parameters: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds a request spent in each stage inside the engine: waiting, joined to a batch, running, split from it."""
+
+    queue: float
+    join: float
+    run: float
+    split: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InferResponse:
+    """An answer. `outputs` holds the outputs asked for, in that order; `digest` names the version's very weights."""
+
+    model: str
+    version: int
+    digest: str
+    outputs: Tensors
+    id: str | None
+    timings: Timings
