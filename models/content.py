@@ -5,7 +5,6 @@ content is data in its manifest; serving needs no code of the model to understan
 """
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -41,13 +40,21 @@ class ImageContent:
     height: int
     mode: Literal["L", "RGB"]
 
-    def read(self, data: bytes | memoryview, *, max_pixels: int = MAX_PIXELS) -> dict[str, Array]:
+    def read(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> dict[str, Array]:
         """Decode a PNG or JPEG and fit it to the declared size and mode; raise ContentError where it is none.
 
         The picture is turned as its EXIF orientation says, laid on black where it is transparent, and resized
         (bilinear, the aspect not kept) only if its size differs.
         """
-        image = _open(data, max_pixels)
+        return self.decode(open_image(data, max_pixels=max_pixels))
+
+    def decode(self, image: "Image.Image") -> dict[str, Array]:
+        """Do the second, expensive half of `read`: decode the pixels of an image that `open_image` has opened."""
+        try:
+            image.load()
+        except Exception as error:
+            found = f"a damaged {image.format} file"
+            raise ContentError("image", expected="a whole PNG or JPEG file", found=found) from error
         return {self.tensor: self.to_array(_upright(image))[np.newaxis]}
 
     def to_array(self, image: "Image.Image") -> Array:
@@ -81,8 +88,11 @@ class LabelContent:
     scores: str
 
     def write(self, outputs: Tensors) -> dict[str, object]:
-        """Return label, score and all labels with their scores for the first row of the outputs."""
-        scores: Sequence[float] = outputs[self.scores][0].tolist()
+        """Return label, score and all labels with their scores for the first row of the outputs.
+
+        Scores stay numpy's float32: as Python floats they would be written with digits that they do not have.
+        """
+        scores = outputs[self.scores][0]
         decision = int(outputs[self.decision][0])
         return {
             "label": self.labels[decision],
@@ -152,8 +162,8 @@ def _label(json: fields.Fields) -> LabelContent:
     )
 
 
-def _open(data: bytes | memoryview, max_pixels: int) -> "Image.Image":
-    """Return the decoded first frame of an image file that declares at most `max_pixels`.
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> "Image.Image":
+    """Read an image file's header, nothing more; raise ContentError unless it declares at most `max_pixels`.
 
     The two decoders a stranger's bytes may reach are opened directly, not through `Image.open`: that would try forty,
     and its own limit on pixels is a process-wide setting which only warns. What a decoder raises depends on the bytes,
@@ -175,11 +185,6 @@ def _open(data: bytes | memoryview, max_pixels: int) -> "Image.Image":
     if image.width * image.height > max_pixels:
         found = f"{image.width} × {image.height} pixels"
         raise ContentError("image", expected=f"at most {max_pixels:,} pixels", found=found)
-    try:
-        image.load()
-    except Exception as error:
-        found = f"a damaged {image.format} file of {len(data):,} bytes"
-        raise ContentError("image", expected="a whole PNG or JPEG file", found=found) from error
     return image
 
 

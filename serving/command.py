@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 
+import prometheus_client
 from pydantic import ValidationError
 
 from models.repository import Repository, RepositoryError
@@ -72,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _serve(settings: Settings, repository: Repository, listener: socket.socket) -> None:
     """Wire everything together and run it: the one place where concrete classes are chosen."""
+    # A second series per series, with the time of its creation, is nothing that our queries ask for.
+    prometheus_client.disable_created_metrics()
     metrics = Metrics()
     engine = LocalEngine(repository, metrics, models=settings.models)
     limits = Limits(body_bytes=settings.max_body_bytes)

@@ -90,7 +90,7 @@ class Batcher:
                 return batch
 
     def due_in(self, now: float) -> float | None:
-        """Return the seconds until a batch is due, 0 if one is; None while nobody waits. Takes no lock and changes nothing."""
+        """Return the seconds until a batch is due, 0 if one is; None while nobody waits. Changes nothing."""
         if not self._rows:
             return None
         if self._closed or not self._delay_seconds:

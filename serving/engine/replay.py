@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from models.content import Content
 from models.tensors import Array, Signature, Tensors, rows_of
 from serving.backends.base import Session
 from serving.engine.batch import OutputError, check_outputs
@@ -32,6 +33,14 @@ def replay(
     largest = np.arange(signature.max_batch_size) % rows
     _compare(session, signature, rows_of(inputs, 0, 1), rows_of(expected, 0, 1), tolerance)
     _compare(session, signature, _picked(inputs, largest), _picked(expected, largest), tolerance)
+
+
+def replay_content(content: Content, inputs: Tensors) -> None:
+    """Write the first golden input as people would send it and read it back; raise ReplayError unless it is the same."""
+    sample = inputs[content.input.tensor][:1]
+    found = content.input.read(content.input.to_png(sample[0]))[content.input.tensor]
+    if not np.array_equal(found, sample):
+        raise ReplayError("golden sample: sent as an image file it is read as other pixels")
 
 
 def _compare(

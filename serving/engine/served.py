@@ -12,7 +12,7 @@ from serving.backends.base import PREFERENCE, Backend, BackendError, Session, ba
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
-from serving.engine.replay import replay
+from serving.engine.replay import replay, replay_content
 from serving.errors import InvalidInput
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig
@@ -72,6 +72,8 @@ class ServedVersion:
         artifact = artifacts[chosen]
         backend = backend_for(chosen)
         golden = version.golden()
+        if version.manifest.content is not None:
+            replay_content(version.manifest.content, golden[0])
         sessions: list[Session] = []
         try:
             for _ in range(config.instances):

@@ -55,13 +55,9 @@ class Endpoint:
             return
         request = HttpRequest(request.method, request.path, headers, body, time.monotonic())
         answer = self._dispatcher.handle(request)
-        if isinstance(answer, Waiting):
-            reply = await self._wait(answer, scope, receive)
-            if reply is None:
-                return
-        else:
-            reply = answer
-        await _send(send, request, reply)
+        final = await self._wait(answer, scope, receive) if isinstance(answer, Waiting) else answer
+        if final is not None:
+            await _send(send, request, final)
 
     async def _wait(self, waiting: Waiting, scope: Scope, receive: Receive) -> Reply | None:
         """Return the reply, or None where nobody is there any more to get it."""
@@ -81,7 +77,7 @@ class Endpoint:
 
 
 async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
-    """Return the request's body; raise BodyTooLarge as soon as it is known to exceed the limit, ClientLeft if it breaks off."""
+    """Return the body; raise BodyTooLarge as soon as it is known to exceed the limit, ClientLeft if it breaks off."""
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit, f"{declared:.20}")

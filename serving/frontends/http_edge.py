@@ -47,7 +47,7 @@ class HttpEdge(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {LEAVING: self._watch}
+        self.scope["extensions"] = {LEAVING: self._watch}  # type: ignore[dict-item]
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, or throw it away while lingering."""

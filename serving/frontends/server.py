@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Handle signals while serving; unlike uvicorn, do not raise them again afterwards: a clean stop is a success."""
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self.handle_exit) for number in signals}

@@ -16,7 +16,16 @@ def file_in(content_type: str, body: bytes) -> bytes:
         )
     parts = _Parts()
     try:
-        parser = MultipartParser(boundary, parts.callbacks())
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_header_field": parts.on_header_field,
+                "on_header_value": parts.on_header_value,
+                "on_header_end": parts.on_header_end,
+                "on_part_data": parts.on_part_data,
+                "on_part_end": parts.on_part_end,
+            },
+        )
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
@@ -35,23 +44,16 @@ class _Parts:
         self._name = b""
         self._value = b""
 
-    def callbacks(self) -> dict[str, object]:
-        """Return what the parser calls."""
-        return {
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-        }
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of a header's name."""
         self._name += data[start:end]
 
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of a header's value."""
         self._value += data[start:end]
 
-    def _on_header_end(self) -> None:
+    def on_header_end(self) -> None:
+        """Look at a whole header: is this part a file?"""
         if self._name.lower() == b"content-disposition" and self.file is None:
             _, options = parse_options_header(self._value)
             if b"filename" in options:
@@ -59,9 +61,11 @@ class _Parts:
                 self._collecting = True
         self._name = self._value = b""
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece of a part."""
         if self._collecting and self.file is not None:
             self.file.append(data[start:end])
 
-    def _on_part_end(self) -> None:
+    def on_part_end(self) -> None:
+        """Stop collecting: one file is enough."""
         self._collecting = False

@@ -74,7 +74,7 @@ def _file(request: HttpRequest) -> bytes:
 def _answer(output: LabelContent, response: InferResponse) -> bytes:
     """Return the JSON a person reads: label, scores, and which version said so."""
     version = {"model": response.model, "version": str(response.version), "digest": f"sha256:{response.digest}"}
-    return orjson.dumps({**output.write(response.outputs), **version})
+    return orjson.dumps({**output.write(response.outputs), **version}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _invalid(error: ContentError) -> InvalidInput:

@@ -130,11 +130,12 @@ def _flat(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
 def _out_of_range(values: Sequence[Any], name: str, datatype: str) -> InvalidInput:
     """Return the error that names the first value which the datatype cannot hold."""
     dtype = DTYPES[datatype]
-    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    low, high = (
-        limits.min.item() if dtype.kind == "f" else limits.min,
-        float(limits.max) if dtype.kind == "f" else limits.max,
-    )
+    low: int | float
+    high: int | float
+    if dtype.kind == "f":
+        low, high = float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    else:
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     found = next((value for value in values if not low <= value <= high), None)
     return InvalidInput.at(f"{name}.data", expected=f"values of {datatype}, {low} to {high}", found=_show(found))
 
