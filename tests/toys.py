@@ -71,7 +71,7 @@ def onnx_model(seed: int = 0) -> onnx.ModelProto:
     ]
     constants = [
         numpy_helper.from_array(weights(seed), "weights"),
-        numpy_helper.from_array(np.float32(255), "white"),
+        numpy_helper.from_array(np.array(255, np.float32), "white"),
         numpy_helper.from_array(np.array([-1, SIZE * SIZE], np.int64), "flat"),
     ]
     graph = helper.make_graph(
@@ -126,7 +126,8 @@ def publish(
         pixels = images(8, seed=99)
         outputs = golden or reference(pixels, seed)
         sample = staged / "golden.npz"
-        np.savez(sample, **{"input:image": pixels}, **{f"output:{key}": array for key, array in outputs.items()})
+        arrays = {"input:image": pixels, **{f"output:{key}": array for key, array in outputs.items()}}
+        np.savez(sample, allow_pickle=False, **arrays)
         manifest = Manifest(
             model=name,
             version=0,

@@ -1,0 +1,93 @@
+"""Request bodies and the answers they must get, built once from a version's golden sample.
+
+The encoder is the standard library's, not the server's: a fault in the server's own cannot hide here.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.content import Content
+from models.manifest import Manifest
+from models.repository import Repository, RepositoryError
+from models.tensors import Array, Tensors, rows_of
+
+
+class WrongAnswer(Exception):
+    """The server answered, with something else than the model would have said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One golden row: as a V2 JSON body, as an image file where people send one, and what must come back."""
+
+    v2_json: bytes
+    file: bytes | None
+    outputs: Tensors
+    manifest: Manifest
+    digest: str
+
+    def check_v2(self, body: Any) -> None:  # Any: whatever the server sent
+        """Raise WrongAnswer unless a V2 JSON answer has every output, each within its tolerance."""
+        if not isinstance(body, dict) or body.get("model_version") != str(self.manifest.version):
+            raise WrongAnswer(f"expected an answer of version {self.manifest.version}, found {body!r:.200}")
+        found = {output["name"]: output for output in body.get("outputs", [])}
+        for name, expected in self.outputs.items():
+            if name not in found:
+                raise WrongAnswer(f"expected output {name!r}, found {sorted(found)}")
+            values = np.array(found[name]["data"], dtype=expected.dtype).reshape(found[name]["shape"])
+            self._compare(name, values, expected)
+
+    def check_predict(self, body: Any) -> None:  # Any: whatever the server sent
+        """Raise WrongAnswer unless a /predict answer has the right label, scores and digest."""
+        content = self._content()
+        if not isinstance(body, dict) or body.get("digest") != f"sha256:{self.digest}":
+            raise WrongAnswer(f"expected an answer of sha256:{self.digest}, found {body!r:.200}")
+        label = content.output.labels[int(self.outputs[content.output.decision][0])]
+        if body.get("label") != label:
+            raise WrongAnswer(f"expected label {label!r}, found {body.get('label')!r}")
+        scores = np.array([[body["labels"][name] for name in content.output.labels]], dtype=np.float32)
+        self._compare(content.output.scores, scores, self.outputs[content.output.scores])
+
+    def _compare(self, name: str, found: Array, expected: Array) -> None:
+        # The load test cannot see which artifact is served, so the widest of their tolerances holds.
+        allowed = max(artifact.tolerance.get(name, 0.0) for artifact in self.manifest.artifacts)
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=allowed, equal_nan=True):
+            raise WrongAnswer(f"output {name!r}: expected {expected.ravel()[:4]}, found {found.ravel()[:4]}")
+
+    def _content(self) -> Content:
+        if self.manifest.content is None:
+            raise WrongAnswer("this version has no content")
+        return self.manifest.content
+
+
+def golden_samples(repository: Path, model: str, version: int) -> list[Sample]:
+    """Return every golden row of a version; raise RepositoryError where the repository does not hold it."""
+    opened = Repository(repository).open(model, version)
+    manifest = opened.manifest
+    if not manifest.signature.batched:
+        raise RepositoryError(f"{model}/{version}: expected a model with a batch axis")
+    inputs, outputs = opened.golden()
+    samples = []
+    for row in range(manifest.golden.rows):
+        tensors = rows_of(inputs, row, row + 1)
+        content = manifest.content
+        file = None if content is None else content.input.to_png(tensors[content.input.tensor][0])
+        samples.append(Sample(_v2_json(manifest, tensors), file, rows_of(outputs, row, row + 1), manifest, opened.digest))
+    return samples
+
+
+def _v2_json(manifest: Manifest, tensors: Tensors) -> bytes:
+    inputs = [
+        {
+            "name": spec.name,
+            "datatype": spec.datatype,
+            "shape": list(tensors[spec.name].shape),
+            "data": tensors[spec.name].ravel().tolist(),
+        }
+        for spec in manifest.signature.inputs
+    ]
+    return json.dumps({"inputs": inputs}).encode()
