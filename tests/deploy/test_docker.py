@@ -1,6 +1,7 @@
 """The image, built and run for real. `make docker-test` runs this; it needs a Docker engine and a published `digits`."""
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -19,9 +20,12 @@ ROOT = Path(__file__).parents[2]
 IMAGE = "sameway:serve-test"
 
 
+DOCKER = os.environ.get("DOCKER", "docker")
+
+
 def docker(*words: str, timeout: int = 900) -> str:
     """Run a docker command and return what it printed; its errors are the test's."""
-    done = subprocess.run(["docker", *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run([DOCKER, *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 
