@@ -26,6 +26,7 @@ from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
 from serving.protocols.route import Dispatcher
 from serving.protocols.v2 import V2
+from serving.protocols.v2_repository import V2Repository
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, field in Settings.model_fields.items():
         flag = "--" + name.replace("_", "-")
         # No default here, so that the environment is heard where a flag is silent.
-        parser.add_argument(
-            flag, default=argparse.SUPPRESS, metavar=name.upper(), help=f"{field.description} ({field.default})"
-        )
+        help_line = f"{field.description} ({field.default})"
+        if field.annotation is bool:
+            parser.add_argument(flag, default=argparse.SUPPRESS, action="store_true", help=help_line)
+        else:
+            parser.add_argument(flag, default=argparse.SUPPRESS, metavar=name.upper(), help=help_line)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
     except ValidationError as error:
         for problem in error.errors():
-            _complain(f"{problem['loc'][0]}: {problem['msg']}, found {problem['input']!r}")
+            # A rule about several settings together has no place of its own, and its message says all.
+            place, found_value = (f"{problem['loc'][0]}: ", f", found {problem['input']!r}") if problem["loc"] else ("", "")
+            _complain(f"{place}{problem['msg']}{found_value}")
         return 2
     except RepositoryError as error:
         _complain(str(error))
@@ -74,12 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve(settings: Settings, repository: Repository, listener: socket.socket) -> None:
     """Wire everything together and run it: the one place where concrete classes are chosen."""
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
     engine = LocalEngine(repository, metrics, models=settings.models)
     limits = Limits(body_bytes=settings.max_body_bytes)
-    routes = [*V2(engine, limits).routes(), *Predict(engine, limits).routes(), *Operations(metrics).routes()]
-    app = create_app(Dispatcher(routes, engine, metrics), limits)
+    routes = [
+        *V2(engine, limits).routes(),
+        *V2Repository(engine, limits, management=settings.management).routes(),
+        *Predict(engine, limits).routes(),
+        *Operations(metrics).routes(),
+    ]
+    app = create_app(Dispatcher(routes, engine, metrics, limits), limits)
     server = Server(
         app,
         on_stop=engine.drain,

@@ -73,6 +73,13 @@ class Unsupported(ServingError):
     grpc_status = "UNIMPLEMENTED"
 
 
+class Forbidden(ServingError):
+    """The management API is off."""
+
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+
+
 class NotFound(ServingError):
     """No such route."""
 
@@ -94,6 +101,13 @@ class MethodNotAllowed(ServingError):
     grpc_status = None
 
 
+class RequestTimeout(ServingError):
+    """The client took too long to send its request."""
+
+    http_status = 408
+    grpc_status = None
+
+
 class BodyTooLarge(ServingError):
     """The body exceeds the limit."""
 
@@ -101,11 +115,32 @@ class BodyTooLarge(ServingError):
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
+class UriTooLong(ServingError):
+    """The URL exceeds the limit."""
+
+    http_status = 414
+    grpc_status = None
+
+
+class UnsupportedEncoding(ServingError):
+    """The body is compressed in a way this server does not read."""
+
+    http_status = 415
+    grpc_status = None
+
+
 class Overloaded(ServingError):
     """The queue is full: slow down, and come back after `retry_after_seconds`."""
 
     http_status = 429
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class HeadersTooLarge(ServingError):
+    """The headers are too many, or too large together."""
+
+    http_status = 431
+    grpc_status = None
 
 
 class InferenceFailed(ServingError):
@@ -124,6 +159,13 @@ class InternalError(ServingError):
 
 class ModelNotReady(ServingError):
     """The model is loading, draining, or failed to load: go elsewhere."""
+
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+
+
+class ServerBusy(ServingError):
+    """The process holds as many connections or request bodies as it may: go elsewhere, or come back."""
 
     http_status = 503
     grpc_status = "UNAVAILABLE"

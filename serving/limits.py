@@ -10,21 +10,42 @@ from models.content import MAX_PIXELS
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may cost.
+    """What one request, one connection and all of them together may cost. Times are in seconds.
 
     body_bytes         32 MiB hold 40,000 images of 28 × 28 in binary, or 2,000 as JSON: far more than one batch
+    inflated_bytes     the same once a compressed body is inflated
+    json_depth         a batch of images is nested 5 deep; parsers and loggers recurse
     tensors            inputs and, as many again, requested outputs; signatures of real models stay below 20
     dimensions         as many as ONNX Runtime and torch support well
-    id_characters      a UUID has 36; the id is echoed, so it is not free
+    id_characters      a UUID has 36; the id is echoed, so it is not free. Tensor names too
     image_pixels       what an image file may declare before it is decoded
     inline_pixels      an image up to this size is decoded on the event loop (0.3 ms at most); a larger one in a thread
     waiting_images     large images that may wait for such a thread; one more is refused with 429
+    url_bytes          the protocol's own paths have 50 bytes and two names
+    header_count, header_bytes   what a browser behind three proxies sends, several times over
+    connections        each costs about 20 KiB while it is silent
+    bodies_bytes       all request bodies that have not been answered yet, in this process
+    head_seconds       from accept, or the first byte of a later request, to the end of its headers
+    body_seconds       from there to the last byte of its body
+    idle_seconds       between two requests of a connection; above the 60 of common load balancers, so that they close first
+    write_seconds      for which a client may take nothing of an answer that is ready
     """
 
     body_bytes: int = 32 * 1024 * 1024
+    inflated_bytes: int = 32 * 1024 * 1024
+    json_depth: int = 64
     tensors: int = 64
     dimensions: int = 16
     id_characters: int = 256
     image_pixels: int = MAX_PIXELS
     inline_pixels: int = 256 * 256
     waiting_images: int = 32
+    url_bytes: int = 8 * 1024
+    header_count: int = 100
+    header_bytes: int = 32 * 1024
+    connections: int = 1024
+    bodies_bytes: int = 512 * 1024 * 1024
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 75.0
+    write_seconds: float = 30.0

@@ -25,7 +25,9 @@ class ModelConfig:
     threads              threads inside one session; a small network gains nothing from a second
     queue_rows           rows that may wait; None: four full batches
     queue_delay_seconds  how long a request may wait for company while an instance is idle; a quiet server gains nothing
-    timeout_seconds      how long a request may take that names no deadline itself
+    timeout_seconds      how long a request may take; it may ask for less
+    priority_levels      how many levels a request may choose from, 1 the first; 0: priorities are ignored
+    default_priority     the level of a request that names none; None: the last
     """
 
     format: str | None = None
@@ -34,6 +36,8 @@ class ModelConfig:
     queue_rows: int | None = None
     queue_delay_seconds: float = 0.0
     timeout_seconds: float = 10.0
+    priority_levels: int = 0
+    default_priority: int | None = None
 
 
 #: Per key: the types it may have, the smallest and the largest sensible value.
@@ -43,6 +47,8 @@ _RANGES: dict[str, tuple[tuple[type, ...], float, float]] = {
     "queue_rows": ((int,), 1, 1_000_000),
     "queue_delay_seconds": ((int, float), 0, 10),
     "timeout_seconds": ((int, float), 0.001, 3600),
+    "priority_levels": ((int,), 0, 100),
+    "default_priority": ((int,), 1, 100),
 }
 
 
@@ -59,7 +65,11 @@ def read(path: Path) -> ModelConfig:
         if key not in known:
             raise ConfigError(f"{path.name}: expected the keys {', '.join(known)}, found {key!r}")
         _check(path.name, key, value)
-    return ModelConfig(**found)
+    config = ModelConfig(**found)
+    if config.default_priority is not None and config.default_priority > config.priority_levels:
+        expected = f"1 to priority_levels ({config.priority_levels})"
+        raise ConfigError(f"{path.name}: default_priority: expected {expected}, found {config.default_priority}")
+    return config
 
 
 def _check(name: str, key: str, value: object) -> None:

@@ -1,7 +1,6 @@
 """What flows through the engine: a request for inference, its answer, and how long each stage took."""
 
 import dataclasses
-from collections.abc import Mapping
 
 from models.tensors import Tensors
 
@@ -11,7 +10,8 @@ class InferRequest:
     """A wish for inference, decoded but not yet checked against a signature.
 
     `version` None means the newest one served; `outputs` None means all. `deadline` is a time of `time.monotonic`, None
-    for the model's own timeout. The arrays in `inputs` may be read-only views on the bytes that arrived.
+    for the model's own timeout. `priority` 1 goes first, then 2, …; 0 is the model's default. The arrays in `inputs` may
+    be read-only views on the bytes that arrived.
     """
 
     model: str
@@ -20,7 +20,7 @@ class InferRequest:
     outputs: tuple[str, ...] | None = None
     id: str | None = None
     deadline: float | None = None
-    parameters: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+    priority: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

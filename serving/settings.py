@@ -1,10 +1,12 @@
 """Settings of the server process, from flags and from the environment (`SAMEWAY_PORT=9000`); a flag wins."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -22,8 +24,17 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         10.0, ge=0, le=3600, description="after that: how long accepted requests may take to finish"
     )
+    management: bool = Field(
+        False, description="let anyone who reaches this address load and unload models; loopback addresses only"
+    )
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="largest request body")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+
+    @model_validator(mode="after")
+    def _guard(self) -> Self:
+        if self.management and self.host not in _LOOPBACK:
+            raise ValueError(f"management needs a loopback address to listen on, not {self.host}")
+        return self
 
     @field_validator("models", mode="before")
     @classmethod

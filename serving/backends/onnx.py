@@ -4,13 +4,18 @@ One session per instance, its threads counted by the model configuration: ONNX R
 the machine for every session, makes several instances fight for the same cores.
 """
 
+import ctypes
+import math
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from models.tensors import Array, Signature, Tensors
+from models.tensors import Array, Signature, Tensors, TensorSpec
 from serving.backends.base import BackendError
+
+#: onnx.TensorProto.BFLOAT16
+_ONNX_BFLOAT16 = 16
 
 #: Errors and worse; below that the runtime writes to standard error on its own, past our log.
 _LOG_ERRORS = 3
@@ -51,17 +56,45 @@ class OnnxSession:
 
     def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
         self._session = session
-        self._outputs = [spec.name for spec in signature.outputs]
-        self._dtypes = {spec.name: spec.dtype for spec in signature.inputs}
+        self._inputs = {spec.name: spec for spec in signature.inputs}
+        self._outputs = {spec.name: spec for spec in signature.outputs}
+        brain = any(spec.datatype == "BF16" for spec in (*signature.inputs, *signature.outputs))
+        self._run = self._run_values if brain else self._run_arrays
 
     def allocate(self, name: str, shape: tuple[int, ...]) -> Array:
         """Return fresh memory: for the small batches of a CPU that is as fast as keeping it."""
-        return np.empty(shape, self._dtypes[name])
+        return np.empty(shape, self._inputs[name].dtype)
 
     def run(self, inputs: Tensors) -> Tensors:
         """Execute; the runtime releases the GIL while it computes and gives outputs that are ours."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+        return self._run(inputs)
 
     def close(self) -> None:
         """Drop the session, and with it its memory and threads."""
         del self._session
+
+    def _run_arrays(self, inputs: Tensors) -> Tensors:
+        return dict(zip(self._outputs, self._session.run(list(self._outputs), inputs), strict=True))
+
+    def _run_values(self, inputs: Tensors) -> Tensors:
+        """Execute a graph with BF16 somewhere, which numpy lacks: its 16 bits go in and come out as uint16."""
+        values = {name: _to_value(self._inputs[name], array) for name, array in inputs.items()}
+        results = self._session.run_with_ort_values(list(self._outputs), values)
+        return {name: _to_array(spec, value) for (name, spec), value in zip(self._outputs.items(), results, strict=True)}
+
+
+def _to_value(spec: TensorSpec, array: Array) -> onnxruntime.OrtValue:
+    if spec.datatype != "BF16":
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _ONNX_BFLOAT16)
+
+
+def _to_array(spec: TensorSpec, value: onnxruntime.OrtValue) -> Array:
+    if spec.datatype != "BF16":
+        result: Array = value.numpy()
+        return result
+    shape = tuple(value.shape())
+    count = math.prod(shape)
+    # The memory is the runtime's and goes with `value`, so it is copied out.
+    memory = (ctypes.c_uint16 * count).from_address(value.data_ptr()) if count else b""
+    return np.frombuffer(memory, np.uint16).reshape(shape).copy()

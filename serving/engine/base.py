@@ -7,6 +7,8 @@ from typing import Protocol
 
 from models.content import Content
 from models.tensors import Signature
+from serving.engine.statistics import ModelStatistics
+from serving.model_config import ModelConfig
 from serving.request import InferRequest, InferResponse
 
 
@@ -60,12 +62,28 @@ class Engine(Protocol):
         """Return what is known of a version; the newest served for None."""
         ...
 
+    def config(self, model: str, version: int | None = None) -> ModelConfig:
+        """Return how a version is served."""
+        ...
+
+    def statistics(self, model: str | None = None, version: int | None = None) -> list[ModelStatistics]:
+        """Return what a version, or for None every served one, has done since it was opened."""
+        ...
+
     def index(self) -> list[ModelStatus]:
         """Return every model of the repository with its state."""
         ...
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether this server should be sent requests."""
+        ...
+
+    def load(self, model: str) -> "Future[None]":
+        """Open the newest version and serve it in place of the one served, which stays if that fails."""
+        ...
+
+    def unload(self, model: str) -> "Future[None]":
+        """Finish a model's accepted requests and free it."""
         ...
 
     def drain(self) -> None:

@@ -20,14 +20,18 @@ _RATE_WEIGHT = 0.1
 
 
 class Entry:
-    """One request in the waiting room. `shape` is what its company must share, `deadline` a time of time.monotonic."""
+    """One request in the waiting room.
 
-    __slots__ = ("deadline", "future", "queued", "request", "rows", "shape")
+    Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
+    """
 
-    def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float) -> None:
+    __slots__ = ("deadline", "future", "line", "priority", "queued", "request", "rows")
+
+    def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
         self.request = request
         self.rows = rows
-        self.shape = shape
+        self.line = (priority, shape)
+        self.priority = priority
         self.deadline = deadline
         self.queued = 0.0
         self.future: Future[InferResponse] = Future()
@@ -41,7 +45,7 @@ class Batcher:
         self._queue_rows = queue_rows
         self._delay_seconds = delay_seconds
         self._ready = threading.Condition(threading.Lock())
-        # Shape → entries in order of arrival. An OrderedDict, because a client may leave from anywhere in the line.
+        # Priority and shape → entries in order of arrival; ordered dictionaries, because a client may leave from the middle.
         self._lines: dict[Hashable, OrderedDict[Entry, None]] = {}
         self._rows = 0
         self._closed = False
@@ -63,7 +67,7 @@ class Batcher:
                     retry_after_seconds=self._clears_in(),
                 )
             self._rows += entry.rows
-            self._lines.setdefault(entry.shape, OrderedDict())[entry] = None
+            self._lines.setdefault(entry.line, OrderedDict())[entry] = None
             self._ready.notify()
         entry.future.add_done_callback(lambda future: self.discard(entry) if future.cancelled() else None)
 
@@ -103,7 +107,7 @@ class Batcher:
     def discard(self, entry: Entry) -> None:
         """Remove an entry that nobody waits for any more; its place is free at once."""
         with self._ready:
-            line = self._lines.get(entry.shape)
+            line = self._lines.get(entry.line)
             if line is not None and entry in line:
                 self._remove(line, entry)
 
@@ -120,8 +124,10 @@ class Batcher:
             self._ready.notify_all()
 
     def _next_line(self) -> OrderedDict[Entry, None]:
-        """Return the line whose first entry has waited longest."""
-        return min(self._lines.values(), key=lambda line: next(iter(line)).queued)
+        """Return the line whose first entry goes first: by priority, then by the time it has waited."""
+        if len(self._lines) == 1:
+            return next(iter(self._lines.values()))
+        return min(self._lines.values(), key=_precedence)
 
     def _take_line(self) -> list[Entry]:
         """Remove and return the oldest entry and its followers of equal shape, as many as fit into one batch."""
@@ -141,10 +147,15 @@ class Batcher:
         del line[entry]
         self._rows -= entry.rows
         if not line:
-            del self._lines[entry.shape]
+            del self._lines[entry.line]
 
     def _clears_in(self) -> int:
         """Return after how many whole seconds, at least one, the rows waiting now will have been served."""
         if not self._rows_per_second:
             return 1
         return max(1, math.ceil(self._rows / self._rows_per_second))
+
+
+def _precedence(line: OrderedDict[Entry, None]) -> tuple[int, float]:
+    first = next(iter(line))
+    return first.priority, first.queued

@@ -12,6 +12,7 @@ from models.tensors import Signature, Tensors
 from serving.backends.base import Session
 from serving.engine.batch import check_outputs, join, split
 from serving.engine.batcher import Batcher, Entry
+from serving.engine.statistics import Statistics
 from serving.errors import InferenceFailed
 from serving.metrics import VersionMetrics
 from serving.request import InferResponse, Timings
@@ -33,12 +34,20 @@ class Instance:
     """Serves a batcher's batches with one session until the batcher is closed and empty."""
 
     def __init__(
-        self, identity: Identity, session: Session, batcher: Batcher, metrics: VersionMetrics, *, number: int
+        self,
+        identity: Identity,
+        session: Session,
+        batcher: Batcher,
+        *,
+        metrics: VersionMetrics,
+        statistics: Statistics,
+        number: int,
     ) -> None:
         self._identity = identity
         self._session = session
         self._batcher = batcher
         self._metrics = metrics
+        self._statistics = statistics
         name = f"{identity.model}/{identity.version}#{number}"
         # A daemon, so that a runtime which hangs cannot keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -82,13 +91,15 @@ class Instance:
                 "event=inference_failed model=%s version=%d rows=%d error=%r",
                 self._identity.model, self._identity.version, rows, error,
             )  # fmt: skip
+            self._statistics.failed(time.monotonic() - taken, times=len(entries))
             for entry in entries:
                 entry.future.set_exception(InferenceFailed("the model could not compute this batch"))
             return
         now = time.monotonic()
-        for entry, part in zip(entries, parts, strict=True):
-            timings = Timings(taken - entry.queued, joined - taken, ran - joined, now - ran)
-            entry.future.set_result(self._response(entry, part, timings))
+        timings = [Timings(taken - entry.queued, joined - taken, ran - joined, now - ran) for entry in entries]
+        self._statistics.batch(rows, timings)
+        for entry, part, stages in zip(entries, parts, timings, strict=True):
+            entry.future.set_result(self._response(entry, part, stages))
         self._batcher.finished(rows, now - taken)
         self._metrics.batch_rows.observe(rows)
         self._metrics.compute_seconds.observe(ran - joined)

@@ -6,7 +6,7 @@ The table of served versions is immutable and replaced whole, so a request reads
 import logging
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 
 from models.repository import CONFIG, Repository, RepositoryError
@@ -16,6 +16,7 @@ from serving.backends.base import BackendError
 from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
+from serving.engine.statistics import ModelStatistics
 from serving.errors import InvalidInput, ModelNotFound, ModelNotReady
 from serving.metrics import Metrics
 from serving.request import InferRequest, InferResponse
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds a client should wait before it asks again for a model that is loading: most load in less.
 _LOADING_RETRY_SECONDS = 1
+
+
+#: What may be wrong with a version or its configuration, each with a message for the operator.
+_CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError)
 
 
 class LocalEngine:
@@ -35,9 +40,12 @@ class LocalEngine:
     def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
         self._repository = repository
         self._metrics = metrics
+        self._only = models
         self._names = sorted(repository.models() if models is None else models)
         self._served: Mapping[str, ServedVersion] = MappingProxyType({})
         self._status = {name: ModelStatus(name, None, State.LOADING, "waiting to be loaded") for name in self._names}
+        # One thread loads and unloads, one model after the other.
+        self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
         self._loading = True
         self._draining = False
 
@@ -61,6 +69,16 @@ class LocalEngine:
         """Return what is known of a served version."""
         return self._find(model, version).metadata
 
+    def config(self, model: str, version: int | None = None) -> model_config.ModelConfig:
+        """Return how a version is served."""
+        return self._find(model, version).config
+
+    def statistics(self, model: str | None = None, version: int | None = None) -> list[ModelStatistics]:
+        """Return what a version, or for None every served one, has done since it was opened."""
+        if model is None:
+            return [served.statistics() for served in self._served.values()]
+        return [self._find(model, version).statistics()]
+
     def index(self) -> list[ModelStatus]:
         """Return every model with its state."""
         return list(self._status.values())
@@ -77,6 +95,16 @@ class LocalEngine:
         except ModelNotReady:
             return False
         return not self._draining
+
+    def load(self, model: str) -> "Future[None]":
+        """Open the newest version and serve it in place of the one served, in the thread that manages."""
+        self._known(model)
+        return self._manager.submit(self._reload, model)
+
+    def unload(self, model: str) -> "Future[None]":
+        """Finish a model's accepted requests and free it, in the thread that manages."""
+        self._known(model)
+        return self._manager.submit(self._unload, model)
 
     def drain(self) -> None:
         """Stop being ready, and go on answering."""
@@ -106,19 +134,23 @@ class LocalEngine:
         retry = _LOADING_RETRY_SECONDS if status.state is State.LOADING else None
         raise ModelNotReady(f"model {model!r} is not ready: {status.reason}", retry_after_seconds=retry)
 
+    def _known(self, model: str) -> None:
+        """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
+        if model in self._status:
+            return
+        if self._only is not None or model not in self._repository.models():
+            raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
+        self._set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
+
     def _load(self, name: str) -> None:
-        """Open the newest version of one model and serve it, or say why not."""
+        """Open the newest version of one model and serve it, or say in its status why not."""
         started = time.monotonic()
         number: int | None = None
         try:
-            number = next(reversed(self._repository.versions(name)), None)
-            if number is None:
-                raise RepositoryError("no version of it is published")
+            number = self._newest(name)
             self._set(ModelStatus(name, number, State.LOADING, "being opened"))
-            config = model_config.read(self._repository.root / name / CONFIG)
-            version = self._repository.open(name, number)
-            served = ServedVersion.open(version, config, self._metrics)
-        except (RepositoryError, model_config.ConfigError, BackendError, ReplayError) as error:
+            served = self._open(name, number)
+        except _CANNOT_SERVE as error:
             self._set(ModelStatus(name, number, State.UNAVAILABLE, str(error)))
             log.error("event=load_failed model=%s version=%s reason=%r", name, number, str(error))
             return
@@ -126,12 +158,64 @@ class LocalEngine:
             self._set(ModelStatus(name, number, State.UNAVAILABLE, "an internal error; the server's log has its cause"))
             log.exception("event=load_failed model=%s version=%s", name, number)
             return
-        self._served = MappingProxyType({**self._served, name: served})
-        self._set(ModelStatus(name, number, State.READY, ""))
+        self._serve(served, seconds=time.monotonic() - started)
+
+    def _reload(self, name: str) -> None:
+        """Open the newest version and put it in the place of the one served; that one stays if it cannot be opened."""
+        started = time.monotonic()
+        before = self._served.get(name)
+        if before is None:
+            self._load(name)
+            if name not in self._served:
+                raise ModelNotReady(f"model {name!r} could not be loaded: {self._status[name].reason}")
+            return
+        try:
+            served = self._open(name, self._newest(name))
+        except _CANNOT_SERVE as error:
+            log.error("event=reload_failed model=%s serving=%d reason=%r", name, before.identity.version, str(error))
+            serving = f"version {before.identity.version} serves on"
+            raise ModelNotReady(f"model {name!r} could not be loaded, {serving}: {error}") from error
+        self._serve(served, seconds=time.monotonic() - started)
+        self._free(before)
+
+    def _unload(self, name: str) -> None:
+        """Stop serving a model, finish what it accepted, and free it."""
+        served = self._served.get(name)
+        if served is None:
+            self._set(ModelStatus(name, None, State.UNAVAILABLE, "unloaded"))
+            return
+        version = served.identity.version
+        self._served = MappingProxyType({key: value for key, value in self._served.items() if key != name})
+        self._set(ModelStatus(name, version, State.UNLOADING, "finishing what was accepted"))
+        self._free(served)
+        self._set(ModelStatus(name, version, State.UNAVAILABLE, "unloaded"))
+        log.info("event=unloaded model=%s version=%d", name, version)
+
+    def _newest(self, name: str) -> int:
+        number = next(reversed(self._repository.versions(name)), None)
+        if number is None:
+            raise RepositoryError("no version of it is published")
+        return number
+
+    def _open(self, name: str, number: int) -> ServedVersion:
+        """Verify, open and replay one version."""
+        config = model_config.read(self._repository.root / name / CONFIG)
+        return ServedVersion.open(self._repository.open(name, number), config, self._metrics)
+
+    def _serve(self, served: ServedVersion, *, seconds: float) -> None:
+        """Let requests find a version that is ready."""
+        identity = served.identity
+        self._served = MappingProxyType({**self._served, identity.model: served})
+        self._set(ModelStatus(identity.model, identity.version, State.READY, ""))
         log.info(
             "event=model_ready model=%s version=%d format=%s digest=%.12s seconds=%.3f",
-            name, number, served.format, version.digest, time.monotonic() - started,
+            identity.model, identity.version, served.format, identity.digest, seconds,
         )  # fmt: skip
+
+    def _free(self, served: ServedVersion) -> None:
+        """Finish what a version accepted, which takes at most its timeout, and free its sessions."""
+        if not served.close(drain_seconds=served.config.timeout_seconds):
+            log.error("event=drain_timeout model=%s version=%d", served.identity.model, served.identity.version)
 
     def _set(self, status: ModelStatus) -> None:
         self._status[status.name] = status

@@ -13,6 +13,7 @@ from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
 from serving.engine.replay import replay, replay_content
+from serving.engine.statistics import ModelStatistics, Statistics
 from serving.errors import InvalidInput
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig
@@ -53,11 +54,13 @@ class ServedVersion:
             queue_rows=config.queue_rows or 4 * batch_rows,
             delay_seconds=config.queue_delay_seconds,
         )
+        self._statistics = Statistics()
         series = metrics.of_version(manifest.model, manifest.version)
         series.watch_queue(self._batcher.rows)
         series.info(format=format, digest=version.digest)
         self._instances = [
-            Instance(self.identity, session, self._batcher, series, number=number) for number, session in enumerate(sessions)
+            Instance(self.identity, session, self._batcher, metrics=series, statistics=self._statistics, number=number)
+            for number, session in enumerate(sessions)
         ]
         for instance in self._instances:
             instance.start()
@@ -100,9 +103,13 @@ class ServedVersion:
         # Where every axis but the first is fixed, all requests have equal shapes already.
         shape = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
         deadline = request.deadline or time.monotonic() + self.config.timeout_seconds
-        entry = Entry(request, rows=rows, shape=shape, deadline=deadline)
+        entry = Entry(request, rows=rows, shape=shape, deadline=deadline, priority=self._level(request.priority))
         self._batcher.put(entry)
         return entry.future
+
+    def statistics(self) -> ModelStatistics:
+        """Return what this version has done since it was opened."""
+        return self._statistics.snapshot(self.identity.model, self.identity.version)
 
     def close(self, *, drain_seconds: float) -> bool:
         """Refuse new requests, finish accepted ones within the time, free the sessions; tell whether all was finished."""
@@ -113,6 +120,15 @@ class ServedVersion:
             if done:
                 instance.close()
         return all(finished)
+
+    def _level(self, priority: int) -> int:
+        """Return the level a request waits on; levels that the configuration does not have are refused."""
+        levels = self.config.priority_levels
+        if not levels:
+            return 0
+        if priority > levels:
+            raise InvalidInput.at("priority", expected=f"0 to {levels}", found=str(priority))
+        return priority or self.config.default_priority or levels
 
     def _check_wanted(self, wanted: tuple[str, ...]) -> None:
         for name in wanted:

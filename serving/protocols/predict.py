@@ -10,9 +10,10 @@ from concurrent.futures import Future
 import orjson
 
 from models.content import ContentError, LabelContent, open_image
-from serving.engine.base import Engine
+from serving.engine.base import Engine, ModelMetadata
 from serving.errors import InvalidInput, Unsupported
 from serving.limits import Limits
+from serving.protocols.current import on_current
 from serving.protocols.decoding import DecodingPool
 from serving.protocols.multipart import file_in
 from serving.protocols.route import HttpRequest, Pending, Reply, Route, inference_headers
@@ -33,7 +34,10 @@ class Predict:
 
     def predict(self, request: HttpRequest) -> Pending:
         """Run a model on the image in the body: the file itself, or a multipart form with one file."""
-        metadata = self._engine.metadata(request.parameters["model"])
+        return on_current(self._engine, request.parameters["model"], None, lambda version: self._predict(request, version))
+
+    def _predict(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
+        """Run one version on the image in the body."""
         content = metadata.content
         if content is None:
             raise Unsupported(f"model {metadata.name!r} takes tensors only; send them to /v2/models/{metadata.name}/infer")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
@@ -23,7 +24,9 @@ from serving.errors import (
     NotFound,
     ServingError,
 )
+from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.protocols.compression import inflate
 from serving.request import InferResponse
 
 log = logging.getLogger(__name__)
@@ -59,11 +62,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An answer to come. `deadline` is a monotonic time; `encode` turns the engine's answer into a Reply."""
+    """An answer to come. `deadline` is a monotonic time; `encode` turns what the future brings into a Reply."""
 
-    future: "Future[InferResponse]"
+    future: "Future[Any]"  # Any: an InferResponse for inference, nothing for loading
     deadline: float
-    encode: Callable[[InferResponse], Reply]
+    encode: Callable[[Any], Reply]
 
 
 Handler = Callable[[HttpRequest], Reply | Pending]
@@ -85,7 +88,8 @@ class Route:
 class Dispatcher:
     """Routes requests to handlers, and turns every way in which a request can end into one Reply."""
 
-    def __init__(self, routes: Iterable[Route], engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, routes: Iterable[Route], engine: Engine, metrics: Metrics, limits: Limits) -> None:
+        self._inflated_bytes = limits.inflated_bytes
         self._engine = engine
         self._metrics = metrics
         # One entry per path, holding its methods; a path without parameters is found by a dictionary.
@@ -104,6 +108,9 @@ class Dispatcher:
             route, request = self._match(request)
             if route.inference:
                 self._metrics.in_flight.inc()
+            encoding = request.headers.get("content-encoding")
+            if encoding is not None:
+                request = replace(request, body=inflate(request.body, encoding, self._inflated_bytes))
             answer = route.handler(request)
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._failed(route, request, error)
@@ -188,7 +195,8 @@ class Waiting:
             return self._end(Cancelled("the request was cancelled"))
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._end(error)
-        self._dispatcher.answered(response, time.monotonic() - self._request.received)
+        if self._route.inference:
+            self._dispatcher.answered(response, time.monotonic() - self._request.received)
         return reply
 
     def expired(self) -> Reply:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over REST: health, metadata, inference, the repository's index.
+"""The Open Inference Protocol, version 2, over REST: health, metadata, inference, configuration, statistics.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md. Bodies are read as
 they are; no decision is made by Content-Type, which real clients leave out or set wrongly.
@@ -6,20 +6,29 @@ they are; no decision is made by Content-Type, which real clients leave out or s
 
 import importlib.metadata
 import time
-from dataclasses import replace
 
 import orjson
 
-from models.tensors import Signature, TensorSpec
-from serving.engine.base import Engine, State
-from serving.errors import MalformedRequest, ModelNotReady
+from serving.engine.base import Engine, ModelMetadata
+from serving.errors import ModelNotReady
 from serving.limits import Limits
-from serving.protocols import v2_tensors
+from serving.protocols import v2_request, v2_response
+from serving.protocols.current import on_current
 from serving.protocols.route import HttpRequest, Pending, Reply, Route, inference_headers, version_of
-from serving.request import InferResponse
+from serving.protocols.v2_describe import config_json, metadata_json, statistics_json
+from serving.request import InferRequest, InferResponse
 
 #: The extensions of the protocol that this server speaks.
-EXTENSIONS = ("model_repository",)
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 
 
 class V2:
@@ -37,12 +46,15 @@ class V2:
             Route("GET", "/v2/", self.server_metadata),
             Route("GET", "/v2/health/live", self.live),
             Route("GET", "/v2/health/ready", self.ready),
-            Route("POST", "/v2/repository/index", self.index),
+            Route("GET", "/v2/models", self.models),
+            Route("GET", "/v2/models/stats", self.statistics),
         ]
         for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
                 Route("GET", path, self.model_metadata),
                 Route("GET", f"{path}/ready", self.model_ready),
+                Route("GET", f"{path}/config", self.config),
+                Route("GET", f"{path}/stats", self.statistics),
                 Route("POST", f"{path}/infer", self.infer, inference=True),
             ]
         return routes
@@ -61,19 +73,24 @@ class V2:
             raise ModelNotReady("the server is not ready")
         return _json({"ready": True})
 
+    def models(self, _request: HttpRequest) -> Reply:
+        """Name the models of the repository, as KServe does."""
+        return _json({"models": sorted({status.name for status in self._engine.index()})})
+
     def model_metadata(self, request: HttpRequest) -> Reply:
-        """Say what a model takes and gives; shapes have the batch axis, -1 where free."""
-        metadata = self._engine.metadata(request.parameters["model"], version_of(request.parameters))
-        signature = metadata.signature
-        return _json(
-            {
-                "name": metadata.name,
-                "versions": [str(version) for version in metadata.versions],
-                "platform": metadata.platform,
-                "inputs": [_tensor_json(signature, spec) for spec in signature.inputs],
-                "outputs": [_tensor_json(signature, spec) for spec in signature.outputs],
-            }
-        )
+        """Say what a model takes and gives."""
+        return _json(metadata_json(self._metadata(request)))
+
+    def config(self, request: HttpRequest) -> Reply:
+        """Say how a model is served."""
+        metadata = self._metadata(request)
+        return _json(config_json(metadata, self._engine.config(metadata.name, metadata.version)))
+
+    def statistics(self, request: HttpRequest) -> Reply:
+        """Say what one model, or every model, has done since it was loaded."""
+        model = request.parameters.get("model")
+        found = self._engine.statistics(model, version_of(request.parameters))
+        return _json({"model_stats": [statistics_json(statistics) for statistics in found]})
 
     def model_ready(self, request: HttpRequest) -> Reply:
         """Say whether a model can answer."""
@@ -83,56 +100,43 @@ class V2:
             raise ModelNotReady(f"model {name!r} is not ready: {reason or 'the server is shutting down'}")
         return _json({"name": name, "ready": True})
 
-    def index(self, request: HttpRequest) -> Reply:
-        """Return every model of the repository with its state and the reason for it."""
-        only_ready = _only_ready(request.body)
-        return _json(
-            [
-                {
-                    "name": status.name,
-                    **({} if status.version is None else {"version": str(status.version)}),
-                    "state": status.state.value,
-                    "reason": status.reason,
-                }
-                for status in self._engine.index()
-                if status.state is State.READY or not only_ready
-            ]
-        )
-
     def infer(self, request: HttpRequest) -> Pending:
         """Run a model on the tensors in the body."""
-        metadata = self._engine.metadata(request.parameters["model"], version_of(request.parameters))
-        wish = v2_tensors.decode(request.body, model=metadata.name, version=metadata.version, limits=self._limits)
+        model, version = request.parameters["model"], version_of(request.parameters)
+        return on_current(self._engine, model, version, lambda metadata: self._infer(request, metadata))
+
+    def _infer(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
+        """Run one version on the tensors in the body."""
+        signature = metadata.signature
+        wish = v2_request.decode(request, signature, self._limits)
         submitted = time.monotonic()
-        deadline = request.received + metadata.timeout_seconds
-        datatypes = {spec.name: spec.datatype for spec in metadata.signature.outputs}
+        # A client may ask for less time than the model's own timeout, which is the longest that a shutdown waits for.
+        seconds = min(wish.timeout_seconds or metadata.timeout_seconds, metadata.timeout_seconds)
+        deadline = request.received + seconds
+        future = self._engine.submit(
+            InferRequest(
+                metadata.name,
+                metadata.version,
+                wish.inputs,
+                outputs=None if wish.outputs is None else tuple(wish.outputs),
+                id=wish.id,
+                deadline=deadline,
+                priority=wish.priority,
+            )
+        )
 
         def encode(response: InferResponse) -> Reply:
             encoding = time.monotonic()
-            body = v2_tensors.encode(response, datatypes)
-            return Reply(200, body, headers=inference_headers(request, response, submitted=submitted, encoding=encoding))
+            labels = () if metadata.content is None else metadata.content.output.labels
+            answer = v2_response.encode(response, wish, signature, labels)
+            stages = inference_headers(request, response, submitted=submitted, encoding=encoding)
+            return Reply(200, answer.body, answer.media_type, (*answer.headers, *stages))
 
-        return Pending(self._engine.submit(replace(wish, deadline=deadline)), deadline, encode)
+        return Pending(future, deadline, encode)
+
+    def _metadata(self, request: HttpRequest) -> ModelMetadata:
+        return self._engine.metadata(request.parameters["model"], version_of(request.parameters))
 
 
 def _json(value: object) -> Reply:
     return Reply(200, orjson.dumps(value))
-
-
-def _tensor_json(signature: Signature, spec: TensorSpec) -> dict[str, object]:
-    shape = [-1 if length is None else length for length in signature.full_shape(spec)]
-    return {"name": spec.name, "datatype": spec.datatype, "shape": shape}
-
-
-def _only_ready(body: bytes) -> bool:
-    """Return the index request's `ready` field; clients send an empty body where they mean false."""
-    if not body.strip():
-        return False
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest.at("body", expected="JSON or nothing", found=f"{len(body):,} bytes: {error}") from error
-    ready = fields.get("ready", False) if isinstance(fields, dict) else fields
-    if not isinstance(ready, bool):
-        raise MalformedRequest.at("ready", expected="true or false", found=orjson.dumps(ready).decode()[:80])
-    return ready

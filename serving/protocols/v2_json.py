@@ -1,0 +1,87 @@
+"""The Open Inference Protocol's JSON data ⇄ arrays.
+
+Nothing is converted silently: 300 is not a UINT8, true is not 1, 1.5 is not an integer, null is not NaN.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from models.tensors import DTYPES, Array, show_shape
+from serving.errors import InvalidInput, MalformedRequest, Unsupported
+from serving.protocols.json_body import kind, show
+
+#: Which Python types JSON may show for a datatype. `type(True)` is bool, never int, so booleans are no numbers here.
+#: FP16 and BF16 are missing: the protocol calls them problematic in JSON, and no other server takes them.
+_JSON_TYPES: Mapping[str, tuple[set[type], str]] = {
+    "BOOL": ({bool}, "true or false"),
+    "FP32": ({int, float}, "numbers"),
+    "FP64": ({int, float}, "numbers"),
+    "BYTES": ({str}, "texts"),
+    **{name: ({int}, "integers") for name in ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64")},
+}
+
+
+def read(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Array:
+    """Return the array in `data`, a flat list or lists nested as the shape says, in row-major order."""
+    if datatype not in _JSON_TYPES:
+        raise Unsupported.at(f"{name}.datatype", expected="a datatype that JSON can carry", found=datatype)
+    if not isinstance(data, list):
+        raise MalformedRequest.at(f"{name}.data", expected="a list", found=kind(data))
+    values = _flat(data, name, shape)
+    count = math.prod(shape)  # Python's integers: no product of lengths can overflow
+    if len(values) != count:
+        expected = f"{count} values for shape {show_shape(shape)}"
+        raise InvalidInput.at(f"{name}.data", expected=expected, found=f"{len(values)} values")
+    allowed, words = _JSON_TYPES[datatype]
+    if strange := set(map(type, values)) - allowed:
+        found = next(value for value in values if type(value) in strange)
+        raise InvalidInput.at(f"{name}.data", expected=f"{words} for {datatype}", found=show(found))
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype=DTYPES[datatype])
+    except OverflowError:
+        raise _out_of_range(values, name, datatype) from None
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise _out_of_range(values, name, datatype)
+    return array.reshape(shape)
+
+
+def write(array: Array, name: str, datatype: str) -> object:
+    """Return an output's values, flat and in row-major order, as orjson can write them; NaN and infinity become null."""
+    if datatype in ("FP16", "BF16"):
+        expected = "a datatype that JSON can carry: ask for binary_data"
+        raise Unsupported.at(f"outputs.{name}", expected=expected, found=datatype)
+    if array.dtype == object:
+        return array.ravel().tolist()
+    return np.ascontiguousarray(array).ravel()
+
+
+def _flat(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
+    """Return the values of a list that is flat already, or nested exactly as the shape says."""
+    if not data or type(data[0]) is not list:
+        return data
+    level = [data]
+    for axis, length in enumerate(shape):
+        for part in level:
+            if type(part) is not list or len(part) != length:
+                found = f"{len(part)} values" if type(part) is list else kind(part)
+                raise InvalidInput.at(f"{name}.data", expected=f"{length} values along axis {axis}", found=found)
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _out_of_range(values: Sequence[Any], name: str, datatype: str) -> InvalidInput:
+    """Return the error that names the first value which the datatype cannot hold."""
+    dtype = DTYPES[datatype]
+    low: int | float
+    high: int | float
+    if dtype.kind == "f":
+        low, high = float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    else:
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    found = next((value for value in values if not low <= value <= high), None)
+    return InvalidInput.at(f"{name}.data", expected=f"values of {datatype}, {low} to {high}", found=show(found))

@@ -1,0 +1,81 @@
+"""The Open Inference Protocol's model repository extension: index, load, unload.
+
+Loading and unloading models is not for strangers: both answer 403 unless the management API is on.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
+"""
+
+import time
+
+import orjson
+
+from serving.engine.base import Engine, State
+from serving.errors import Forbidden, MalformedRequest, Unsupported
+from serving.limits import Limits
+from serving.protocols.json_body import Json, parse, show
+from serving.protocols.route import HttpRequest, Pending, Reply, Route
+
+#: Seconds a load or an unload may take before its caller is told 504; it goes on nevertheless.
+_MANAGEMENT_SECONDS = 600.0
+
+
+class V2Repository:
+    """The extension's routes on one engine."""
+
+    def __init__(self, engine: Engine, limits: Limits, *, management: bool) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._management = management
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("POST", "/v2/repository/index", self.index),
+            Route("POST", "/v2/repository/models/{model}/load", self.load),
+            Route("POST", "/v2/repository/models/{model}/unload", self.unload),
+        ]
+
+    def index(self, request: HttpRequest) -> Reply:
+        """Return every model of the repository with its state and the reason for it."""
+        only_ready = self._fields(request).get("ready", False)
+        if not isinstance(only_ready, bool):
+            raise MalformedRequest.at("ready", expected="true or false", found=show(only_ready))
+        models = [status for status in self._engine.index() if status.state is State.READY or not only_ready]
+        return Reply(
+            200, orjson.dumps([_status(status.name, status.version, status.state, status.reason) for status in models])
+        )
+
+    def load(self, request: HttpRequest) -> Pending:
+        """Load the newest version of a model, or load it again; the old version serves until the new one is ready."""
+        parameters = self._managed(request)
+        if parameters:
+            raise Unsupported(
+                "parameters: a model is loaded as it lies in the repository, nothing is uploaded", field="parameters"
+            )
+        return Pending(self._engine.load(request.parameters["model"]), time.monotonic() + _MANAGEMENT_SECONDS, _done)
+
+    def unload(self, request: HttpRequest) -> Pending:
+        """Finish a model's accepted requests and free it. There are no ensembles, so it has no dependents."""
+        self._managed(request)
+        return Pending(self._engine.unload(request.parameters["model"]), time.monotonic() + _MANAGEMENT_SECONDS, _done)
+
+    def _managed(self, request: HttpRequest) -> Json:
+        """Return the request's parameters; raise Forbidden unless the management API is on."""
+        if not self._management:
+            raise Forbidden("the management API is off; start the server with --management on a loopback address")
+        parameters = self._fields(request).get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise MalformedRequest.at("parameters", expected="an object", found=show(parameters))
+        return parameters
+
+    def _fields(self, request: HttpRequest) -> Json:
+        """Return the fields of a body; clients send an empty one where they have nothing to say."""
+        return parse(request.body, depth=self._limits.json_depth) if request.body.strip() else {}
+
+
+def _status(name: str, version: int | None, state: State, reason: str) -> Json:
+    return {"name": name, **({} if version is None else {"version": str(version)}), "state": state.value, "reason": reason}
+
+
+def _done(_: None) -> Reply:
+    return Reply(200, b"{}")

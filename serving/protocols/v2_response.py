@@ -1,0 +1,73 @@
+"""InferResponse → an answer of the Open Inference Protocol: JSON, with raw tensors behind it where they were asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from models.tensors import Array, Signature
+from serving.errors import Unsupported
+from serving.protocols import v2_binary, v2_json
+from serving.protocols.json_body import Json
+from serving.protocols.v2_request import HEADER_LENGTH, V2Request
+from serving.request import InferResponse
+
+OCTETS = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class V2Answer:
+    """The body, its media type, and the headers that tell how to read it."""
+
+    body: bytes
+    media_type: str
+    headers: tuple[tuple[str, str], ...]
+
+
+def encode(response: InferResponse, wanted: V2Request, signature: Signature, labels: Sequence[str]) -> V2Answer:
+    """Return the answer; the raw tensors are copied once, into the body. `labels` name classes where they are as many."""
+    raw: list[bytes | memoryview] = []
+    outputs = []
+    for spec in signature.outputs if wanted.outputs is None else map(signature.output, wanted.outputs):
+        if spec is None:  # the request was checked against this very signature
+            continue
+        name, datatype = spec.name, spec.datatype
+        wish, array = wanted.wanted(name), response.outputs[name]
+        if wish.classes:
+            datatype = "BYTES"
+            array = _largest(array, name, wish.classes, labels, signature)
+        json: Json = {"name": name, "datatype": datatype, "shape": array.shape}
+        if wish.binary:
+            data = v2_binary.write(array)
+            json["parameters"] = {"binary_data_size": len(data)}
+            raw.append(data)
+        else:
+            json["data"] = v2_json.write(array, name, datatype)
+        outputs.append(json)
+    fields: Json = {"model_name": response.model, "model_version": str(response.version)}
+    if response.id is not None:
+        fields["id"] = response.id
+    fields["outputs"] = outputs
+    head = orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not raw:
+        return V2Answer(head, "application/json", ())
+    return V2Answer(b"".join((head, *raw)), OCTETS, ((HEADER_LENGTH, str(len(head))),))
+
+
+def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signature: Signature) -> Array:
+    """Return the largest values of each row as texts "value:index" or "value:index:label", largest first.
+
+    https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
+    """
+    if array.dtype.kind not in "iuf":
+        raise Unsupported.at(f"outputs.{name}", expected="a number to classify", found=str(array.dtype))
+    rows = array.reshape(len(array), -1) if signature.batched else array.reshape(1, -1)
+    order = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, : min(classes, rows.shape[1])]
+    named = len(labels) == rows.shape[1]
+    texts = np.empty(order.shape, dtype=object)
+    for row, indices in enumerate(order):
+        for column, index in enumerate(indices):
+            label = f":{labels[index]}" if named else ""
+            texts[row, column] = f"{rows[row, index]}:{index}{label}"
+    return texts if signature.batched else texts[0]
