@@ -12,16 +12,18 @@ import logging
 import socket
 import sys
 import threading
+from dataclasses import dataclass
 
 import prometheus_client
 from pydantic import ValidationError
+from starlette.types import ASGIApp
 
 from models.repository import Repository, RepositoryError
 from serving.engine.local import LocalEngine
-from serving.frontends.fastapi_app import create_app
 from serving.frontends.server import Server
 from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
 from serving.protocols.route import Dispatcher
@@ -53,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name in settings.models or ():
             if name not in found:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
+        wired = wire(settings)
+        app = _app(settings.frontend, wired)
     except ValidationError as error:
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
@@ -61,6 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     except RepositoryError as error:
         _complain(str(error))
+        return 2
+    except ModuleNotFoundError as missing:
+        _complain(f"frontend {settings.frontend!r} needs the package {missing.name!r}: pip install 'sameway[flask]'")
         return 2
     try:
         listener = _listen(settings.host, settings.port)
@@ -71,17 +78,27 @@ def run(arguments: argparse.Namespace) -> int:
         level=settings.log_level.upper(),
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    _serve(settings, repository, listener)
+    # uvicorn warns of every stranger's malformed request; what it has to say of itself are errors.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    _serve(settings, app, wired, listener)
     return 0
 
 
-def _serve(settings: Settings, repository: Repository, listener: socket.socket) -> None:
-    """Wire everything together and run it: the one place where concrete classes are chosen."""
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The parts of a server, put together."""
+
+    engine: LocalEngine
+    dispatcher: Dispatcher
+    limits: Limits
+
+
+def wire(settings: Settings) -> Wired:
+    """Put an engine and the routes on it together: the one place where concrete classes are chosen. Loads nothing yet."""
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
-    engine = LocalEngine(repository, metrics, models=settings.models)
+    engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
         *V2(engine, limits).routes(),
@@ -89,19 +106,37 @@ def _serve(settings: Settings, repository: Repository, listener: socket.socket) 
         *Predict(engine, limits).routes(),
         *Operations(metrics).routes(),
     ]
-    app = create_app(Dispatcher(routes, engine, metrics, limits), limits)
+    routes += OpenApi(routes, engine).routes()
+    return Wired(engine, Dispatcher(routes, engine, metrics, limits), limits)
+
+
+def _app(frontend: str, wired: Wired) -> ASGIApp:
+    """Return the chosen front end; its framework is imported here and not before."""
+    if frontend == "flask":
+        from serving.frontends.flask_app import create_app as create_flask_app
+        from serving.frontends.wsgi import WsgiEndpoint
+
+        return WsgiEndpoint(create_flask_app(wired.dispatcher), wired.dispatcher, wired.limits)
+    from serving.frontends.fastapi_app import create_app
+
+    return create_app(wired.dispatcher, wired.limits)
+
+
+def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.socket) -> None:
+    """Run a front end until a signal has come and everything accepted has been answered."""
     server = Server(
         app,
-        on_stop=engine.drain,
+        limits=wired.limits,
+        on_stop=wired.engine.drain,
         drain_delay_seconds=settings.drain_delay_seconds,
         drain_seconds=settings.drain_seconds,
     )
     # Models are opened while the server already answers that it is alive, and not yet ready.
-    threading.Thread(target=engine.load_all, name="load", daemon=True).start()
+    threading.Thread(target=wired.engine.load_all, name="load", daemon=True).start()
     host, port = listener.getsockname()[:2]
     log.info("event=listening url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
     server.run_on(listener)
-    engine.close(drain_seconds=settings.drain_seconds)
+    wired.engine.close(drain_seconds=settings.drain_seconds)
     log.info("event=stopped")
 
 

@@ -28,6 +28,8 @@ class Limits:
     head_seconds       from accept, or the first byte of a later request, to the end of its headers
     body_seconds       from there to the last byte of its body
     idle_seconds       between two requests of a connection; above the 60 of common load balancers, so that they close first
+    wsgi_threads       requests a WSGI application works on at once: each blocks its thread until its batch is done
+    wsgi_waiting       requests that may wait for such a thread; one more is refused with 429
     write_seconds      for which a client may take nothing of an answer that is ready
     """
 
@@ -49,3 +51,5 @@ class Limits:
     body_seconds: float = 30.0
     idle_seconds: float = 75.0
     write_seconds: float = 30.0
+    wsgi_threads: int = 64
+    wsgi_waiting: int = 256

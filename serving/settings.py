@@ -14,21 +14,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SAMEWAY_", frozen=True)
 
-    repository: Path = Field(Path("models"), description="the model repository")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
-    models: Annotated[tuple[str, ...] | None, NoDecode] = Field(None, description="models to serve, as a,b; default: all")
+    repository: Path = Field(default=Path("models"), description="the model repository")
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    frontend: Literal["fastapi", "flask"] = Field(default="fastapi", description="web framework: fastapi or flask")
+    models: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        default=None, description="models to serve, as a,b; default: all"
+    )
     drain_delay_seconds: float = Field(
-        1.0, ge=0, le=600, description="after SIGTERM: how long to go on answering while not ready"
+        default=1.0, ge=0, le=600, description="after SIGTERM: how long to go on answering while not ready"
     )
     drain_seconds: float = Field(
-        10.0, ge=0, le=3600, description="after that: how long accepted requests may take to finish"
+        default=10.0, ge=0, le=3600, description="after that: how long accepted requests may take to finish"
     )
     management: bool = Field(
-        False, description="let anyone who reaches this address load and unload models; loopback addresses only"
+        default=False, description="let anyone who reaches this address load and unload models; loopback addresses only"
     )
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="largest request body")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest request body")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
 
     @model_validator(mode="after")
     def _guard(self) -> Self:

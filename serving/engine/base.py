@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from models.content import Content
-from models.tensors import Signature
+from models.tensors import Signature, Tensors
 from serving.engine.statistics import ModelStatistics
 from serving.model_config import ModelConfig
 from serving.request import InferRequest, InferResponse
@@ -33,6 +33,8 @@ class ModelMetadata:
     signature: Signature
     content: Content | None
     timeout_seconds: float
+    #: One real row of inputs, for documentation; empty where the version has none, or a large one.
+    example: Tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import Future
 
 from models.repository import ModelVersion
+from models.tensors import Signature, Tensors, rows_of
 from serving.backends.base import PREFERENCE, Backend, BackendError, Session, backend_for
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
@@ -18,6 +19,9 @@ from serving.errors import InvalidInput
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig
 from serving.request import InferRequest, InferResponse
+
+#: A digit has 784 values; more than this is no example any more.
+_EXAMPLE_VALUES = 4096
 
 
 class ServedVersion:
@@ -30,6 +34,7 @@ class ServedVersion:
         *,
         backend: Backend,
         format: str,
+        example: Tensors,
         sessions: list[Session],
         metrics: Metrics,
     ) -> None:
@@ -47,6 +52,7 @@ class ServedVersion:
             signature=signature,
             content=manifest.content,
             timeout_seconds=config.timeout_seconds,
+            example=example,
         )
         batch_rows = max(1, signature.max_batch_size)
         self._batcher = Batcher(
@@ -92,7 +98,8 @@ class ServedVersion:
             for session in sessions:
                 session.close()
             raise
-        return cls(version, config, backend=backend, format=chosen, sessions=sessions, metrics=metrics)
+        example = _example(golden[0], version.manifest.signature)
+        return cls(version, config, backend=backend, format=chosen, example=example, sessions=sessions, metrics=metrics)
 
     def submit(self, request: InferRequest) -> "Future[InferResponse]":
         """Check a request on its own and let it wait for an instance; raise SignatureError, InvalidInput, Overloaded."""
@@ -135,3 +142,9 @@ class ServedVersion:
             if self.identity.signature.output(name) is None:
                 expected = ", ".join(spec.name for spec in self.identity.signature.outputs)
                 raise InvalidInput.at("outputs", expected=f"outputs among {expected}", found=repr(name))
+
+
+def _example(inputs: Tensors, signature: Signature) -> Tensors:
+    """Return one row of the golden sample for the documentation, nothing where that would be long."""
+    row = {name: array.copy() for name, array in rows_of(inputs, 0, 1).items()} if signature.batched else dict(inputs)
+    return row if sum(array.size for array in row.values()) <= _EXAMPLE_VALUES else {}

@@ -1,33 +1,26 @@
 """FastAPI as a front end: it hands every path to the project's own routes, and awaits what is pending.
 
 FastAPI's validation, error bodies and generated documentation are made for typed JSON bodies; tensors are bytes, and
-the same routes are mounted by other servers too. So one ASGI endpoint takes all paths, and nothing that matters is
-middleware. An application of your own can mount it beside its routes: `app.mount("/", endpoint)`.
+the same routes are mounted by other servers too. So one ASGI endpoint takes every path that nobody else wants, and
+nothing that matters is middleware. An application of your own can mount the endpoint beside its routes.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
 
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from serving.errors import BodyTooLarge
-from serving.frontends.arrivals import Arrivals, Ending, Watch
-from serving.frontends.http_edge import LEAVING
+from serving.frontends.arrivals import Arrivals, Ending
+from serving.frontends.asgi import ClientLeft, read, send_reply, watch
 from serving.limits import Limits
-from serving.protocols.route import Dispatcher, HttpRequest, Reply, Waiting
+from serving.protocols.route import Dispatcher, Reply, Waiting
 
 
 def create_app(dispatcher: Dispatcher, limits: Limits) -> FastAPI:
-    """Return a FastAPI application that serves the dispatcher's routes and nothing else."""
-    app = FastAPI(title="Sameway", openapi_url=None, docs_url=None, redoc_url=None)
-    app.mount("", Endpoint(dispatcher, limits))
+    """Return a FastAPI application that serves the dispatcher's routes; routes added to it go first."""
+    app = FastAPI(title="Sameway", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.router.default = Endpoint(dispatcher, limits)
     return app
-
-
-class ClientLeft(Exception):
-    """The client closed its connection before its request was complete."""
 
 
 class Endpoint:
@@ -42,29 +35,21 @@ class Endpoint:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"expected an http scope, found {scope['type']}")
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request = HttpRequest(scope["method"], _path(scope), headers, b"", time.monotonic())
         try:
-            body = await _body(headers, receive, self._limits.body_bytes)
+            request = await read(scope, receive, self._dispatcher, self._limits)
         except ClientLeft:
             return
-        except BodyTooLarge as error:
-            # The rest of the body is not read, so the connection cannot be used again.
-            reply = self._dispatcher.refuse(request, error)
-            await _send(send, request, reply, closing=True)
-            return
-        request = HttpRequest(request.method, request.path, headers, body, time.monotonic())
-        answer = self._dispatcher.handle(request)
-        final = await self._wait(answer, scope, receive) if isinstance(answer, Waiting) else answer
-        if final is not None:
-            await _send(send, request, final)
+        answer = request if isinstance(request, Reply) else self._dispatcher.handle(request)
+        reply = await self._wait(answer, scope, receive) if isinstance(answer, Waiting) else answer
+        if reply is not None:
+            await send_reply(send, scope["method"], reply)
 
     async def _wait(self, waiting: Waiting, scope: Scope, receive: Receive) -> Reply | None:
         """Return the reply, or None where nobody is there any more to get it."""
         if self._arrivals is None:
             self._arrivals = Arrivals(asyncio.get_running_loop())
         try:
-            ending = await self._arrivals.wait(waiting.future, waiting.deadline, _watch(scope, receive))
+            ending = await self._arrivals.wait(waiting.future, waiting.deadline, watch(scope, receive))
         except asyncio.CancelledError:
             waiting.abandoned()
             raise
@@ -74,67 +59,3 @@ class Endpoint:
             return waiting.expired()
         waiting.abandoned()
         return None
-
-
-async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
-    """Return the body; raise BodyTooLarge as soon as it is known to exceed the limit, ClientLeft if it breaks off."""
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _too_large(limit, f"{declared:.20}")
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit, "more")
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(limit: int, found: str) -> BodyTooLarge:
-    return BodyTooLarge.at("body", expected=f"at most {limit} bytes", found=found)
-
-
-def _path(scope: Scope) -> str:
-    """Return the path below the place where this application is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(root) else path
-
-
-def _watch(scope: Scope, receive: Receive) -> Watch:
-    """Return what tells of a client's leaving: the edge's own way, or for any other server a task that waits for it."""
-    edge: Watch | None = scope.get("extensions", {}).get(LEAVING)
-
-    def listen(leaves: Callable[[], None]) -> Callable[[], None]:
-        async def until_disconnected() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            leaves()
-
-        task = asyncio.create_task(until_disconnected())
-
-        def unwatch() -> None:
-            task.cancel()
-
-        return unwatch
-
-    return edge or listen
-
-
-async def _send(send: Send, request: HttpRequest, reply: Reply, *, closing: bool = False) -> None:
-    headers = [
-        (b"content-type", reply.media_type.encode()),
-        (b"content-length", str(len(reply.body)).encode()),
-        *((name.encode(), value.encode()) for name, value in reply.headers),
-    ]
-    if closing:
-        headers.append((b"connection", b"close"))
-    start: Message = {"type": "http.response.start", "status": reply.status, "headers": headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else reply.body})

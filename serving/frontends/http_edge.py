@@ -1,29 +1,49 @@
 """The HTTP edge: uvicorn's httptools protocol, with what a server in front of strangers needs besides.
 
-- bytes that are not HTTP are answered as every other error is, `{"error": …}`
-- an application can learn at once that its client has left, without a task per request that waits for it
-- an answer that comes before the request has been read to its end (413) reaches the client: the connection is closed
-  on our side only, and what still comes is thrown away for a while. Closing it at once would reset it, and a reset
-  discards the answer on the client's side (RFC 9112, section 9.6).
+- Every deadline and every limit of a connection: headers, body, silence, a reader that does not read; sizes and counts.
+- Framing that two parsers could read differently is refused: no Host or two, and any Transfer-Encoding but chunked.
+  (Content-Length beside Transfer-Encoding, and bad numbers, the parser itself refuses.)
+- An error here is answered like every other, `{"error": …}`, and never before the answers of requests sent earlier.
+- An application can learn at once that its client has left, without a task per request that waits for it.
+
+RFC 9112 is "HTTP/1.1", RFC 9110 "HTTP Semantics".
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
+import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from serving.errors import MalformedRequest
+from serving.errors import HeadersTooLarge, MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
+from serving.frontends.lingering import Lingering
+from serving.limits import Limits
 from serving.protocols.route import error_reply
 
 #: The ASGI scope's extension under which the edge offers to call a function when the client leaves.
 LEAVING = "sameway.leaving"
 
-#: Seconds for which a connection closed by us is still read: nginx's lingering_timeout is 5, which is enough for a
-#: client that sends steadily to notice, and little enough for one that does not.
-_LINGER_SECONDS = 5.0
+#: A host or an address, and a port (RFC 9110, section 7.2): what may be in it is all that may be in a URI's authority.
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+
+
+class Held:
+    """The bytes of request bodies that one process holds, so that many connections together stay below a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.size = 0
+
+    def add(self, size: int) -> None:
+        """Hold so many bytes more; raise ServerBusy where that is too many."""
+        if self.size + size > self._limit:
+            raise ServerBusy("the server holds as many request bodies as it may", retry_after_seconds=1)
+        self.size += size
 
 
 class HttpEdge(HttpToolsProtocol):
@@ -35,55 +55,213 @@ class HttpEdge(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],  # Any: uvicorn's own type for it
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: Limits,
+        held: Held,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._held = held
+        self._held_here = 0
         self._on_leaving: Callable[[], None] | None = None
-        self._lingering: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        # Where the parser is: inside a request's head, or its body, or between two requests.
+        self._in_head = self._in_body = False
+        self._head_bytes = 0
+        self._messages = 0
+        # What the timer watches: the number of a request on this connection, and the part of it that is arriving.
+        self._timed: tuple[int, str] | None = None
+        # The request the application is working on; `cycle` is the one that was read last, which may still have to wait.
+        self._active: RequestResponseCycle | None = None
+        # Why the bytes are refused that the parser is reading, and the answer once it is its turn.
+        self._refusal: ServingError | None = None
+        self._farewell: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection."""
-        super().connection_made(_Lingering(transport, self))  # type: ignore[arg-type]
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {LEAVING: self._watch}  # type: ignore[dict-item]
-
-    def data_received(self, data: bytes) -> None:
-        """Take what has arrived, or throw it away while lingering."""
-        if self._lingering is None:
-            super().data_received(data)
+        """Begin a connection; its first request must not take for ever."""
+        super().connection_made(Lingering(transport, self.loop, self._reads_on))  # type: ignore[arg-type]
+        surplus = len(self.connections) - self._limits.connections
+        if surplus > self._limits.connections:
+            transport.abort()  # too many even to be told so
+        elif surplus > 0:
+            self._in_head = True  # the client is about to send a request, and shall see the answer to it
+            self._refuse(ServerBusy("the server has as many connections as it may", retry_after_seconds=1))
+        else:
+            self._set_timer((1, "headers"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection, and tell whoever still works for its client."""
-        if self._lingering is not None:
-            self._lingering.cancel()
+        self._set_timer(None)
+        self.resume_writing()
+        self._release()
         super().connection_lost(exc)
         if self._on_leaving is not None:
             self._on_leaving()
 
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived."""
+        if self.transport.is_closing() or self._farewell is not None:
+            return
+        if not self._in_body:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing() or self._farewell is not None:
+            return
+        if self._in_head and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
+            self._refuse(self._head_too_large())
+            return
+        part = "headers" if self._in_head else "body" if self._in_body else None
+        arriving = None if part is None else (self._messages, part)
+        if arriving != self._timed:
+            self._set_timer(arriving)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._in_head = True
+        self._messages += 1
+        self.scope["extensions"] = {LEAVING: self._watch}  # type: ignore[dict-item]
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.url_bytes:
+            self._raise(UriTooLong.at("url", expected=f"at most {self._limits.url_bytes} bytes", found="more"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.header_count:
+            self._raise(self._head_too_large())
+
+    def on_headers_complete(self) -> None:
+        """Judge the head of a request, and start the application on it."""
+        self._in_head, self._in_body, self._head_bytes = False, True, 0
+        if sum(len(name) + len(value) for name, value in self.headers) > self._limits.header_bytes:
+            self._raise(self._head_too_large())
+        self._check_framing()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        try:
+            self._held.add(len(body))
+        except ServerBusy as error:
+            self._raise(error)
+        self._held_here += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request's bytes."""
+        self._in_body = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """End an answer; go on with what was sent meanwhile, or say goodbye."""
+        super().on_response_complete()
+        if not self.pipeline:
+            self._release()
+        if self._farewell is not None and self._answered():
+            self._say_farewell()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not take its answer."""
+        super().pause_writing()
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self._limits.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken it."""
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are not HTTP, and close."""
-        error = MalformedRequest("the bytes received are not an HTTP/1.1 request")
-        reply = error_reply(error)
-        head = (
-            STATUS_LINE[reply.status]
-            + b"content-type: " + reply.media_type.encode()
-            + b"\r\ncontent-length: " + str(len(reply.body)).encode()
-            + b"\r\nconnection: close\r\n\r\n"
-        )  # fmt: skip
-        self.transport.write(head + reply.body)
+        """Answer bytes the parser refuses, or that we refused in one of its callbacks."""
+        self._refuse(self._refusal or MalformedRequest("the bytes received are not an HTTP/1.1 request"))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ignore a wish for another protocol (RFC 9110, section 7.8): uvicorn's warning would be a stranger's log line."""
+
+    def _check_framing(self) -> None:
+        """Refuse a head that another server on the way could have read differently."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        needed = 1 if self.parser.get_http_version() == "1.1" else 0
+        if not needed <= len(hosts) <= 1 or not all(_HOST.fullmatch(host) for host in hosts):
+            found = f"{len(hosts)}" if len(hosts) != 1 else "one that is no host"
+            self._raise(MalformedRequest.at("host", expected="one Host header", found=found))
+        for name, value in self.headers:
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._raise(MalformedRequest.at("transfer-encoding", expected="chunked", found="another coding"))
+
+    def _raise(self, error: ServingError) -> None:
+        """Stop the parser from within a callback; `send_400_response` comes next."""
+        self._refusal = error
+        raise httptools.HttpParserError(str(error))
+
+    def _refuse(self, error: ServingError) -> None:
+        """Answer the request being read with an error and end the connection, after the answers that are due before."""
+        self._set_timer(None)
+        self._farewell = _farewell(error)
+        unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
+        if unfinished:
+            self._abandon_unfinished()
+        if self._answered():
+            self._say_farewell()
+
+    def _abandon_unfinished(self) -> None:
+        """Take the request whose body will never be whole away from the application."""
+        waiting = [entry for entry in self.pipeline if entry[0] is self.cycle]
+        if waiting:
+            self.pipeline.remove(waiting[0])
+            return
+        if self.cycle.response_started:
+            self._farewell = b""  # its answer has gone out already: nothing more may follow it
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+    def _answered(self) -> bool:
+        """Tell whether every request that was read whole has its answer."""
+        active = self._active
+        return not self.pipeline and (active is None or active.response_complete or active.disconnected)
+
+    def _say_farewell(self) -> None:
+        if self._farewell and not self.transport.is_closing():
+            self.transport.write(self._farewell)
         self.transport.close()
 
-    def linger(self, transport: asyncio.Transport) -> None:
-        """Close our side of the connection; go on reading, and throwing away, for a while if the client still sends."""
-        sending = self.cycle is not None and self.cycle.more_body
-        if not sending or not transport.can_write_eof() or transport.is_closing():
-            transport.close()
-            return
-        transport.write_eof()
-        self.flow.resume_reading()
-        self._lingering = self.loop.call_later(_LINGER_SECONDS, transport.close)
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _set_timer(self, arriving: tuple[int, str] | None) -> None:
+        """Give a part of a request its time from now on; None: nothing is arriving that could take too long."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timed = arriving
+        if arriving is not None:
+            seconds = self._limits.head_seconds if arriving[1] == "headers" else self._limits.body_seconds
+            self._timer = self.loop.call_later(seconds, self._too_slow, arriving[1])
+
+    def _too_slow(self, part: str) -> None:
+        self._refuse(RequestTimeout(f"the request's {part} did not arrive in time"))
+
+    def _head_too_large(self) -> HeadersTooLarge:
+        limits = self._limits
+        expected = f"at most {limits.header_count} headers of {limits.header_bytes} bytes together"
+        return HeadersTooLarge.at("headers", expected=expected, found="more")
+
+    def _release(self) -> None:
+        """Hold no bytes any more: every body received has been answered."""
+        self._held.size -= self._held_here
+        self._held_here = 0
+
+    def _reads_on(self) -> bool:
+        """Tell whether the client is still sending a request when the connection is closed by us."""
+        return self._in_head or self._in_body
 
     def _watch(self, leaves: Callable[[], None]) -> Callable[[], None]:
         """Call `leaves` when the client leaves; return a function that calls this off."""
@@ -96,25 +274,14 @@ class HttpEdge(HttpToolsProtocol):
         self._on_leaving = None
 
 
-class _Lingering:
-    """A transport whose close() lets the protocol decide how: uvicorn closes in several places."""
-
-    def __init__(self, transport: asyncio.Transport, edge: HttpEdge) -> None:
-        self._transport = transport
-        self._edge = edge
-        self._closed = False
-        # What is called for every request goes straight to the transport.
-        self.write = transport.write
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.get_extra_info = transport.get_extra_info
-
-    def is_closing(self) -> bool:
-        """Tell whether nothing more will be sent."""
-        return self._closed or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Send what has been written, then close."""
-        if not self._closed:
-            self._closed = True
-            self._edge.linger(self._transport)
+def _farewell(error: ServingError) -> bytes:
+    """Return an error as the bytes of an answer after which the connection is closed."""
+    reply = error_reply(error)
+    headers = {
+        "content-type": reply.media_type,
+        "content-length": str(len(reply.body)),
+        "connection": "close",
+        **dict(reply.headers),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return STATUS_LINE[reply.status] + lines.encode() + b"\r\n" + reply.body

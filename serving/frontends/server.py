@@ -5,6 +5,7 @@ to notice, then stops listening, finishes what it accepted, and returns. uvicorn
 """
 
 import contextlib
+import functools
 import signal
 import socket
 import time
@@ -14,7 +15,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.frontends.http_edge import HttpEdge
+from serving.frontends.http_edge import Held, HttpEdge
+from serving.limits import Limits
 
 
 class Server(uvicorn.Server):
@@ -24,20 +26,22 @@ class Server(uvicorn.Server):
         self,
         app: ASGIApp,
         *,
+        limits: Limits,
         on_stop: Callable[[], None],
         drain_delay_seconds: float,
         drain_seconds: float,
     ) -> None:
         config = uvicorn.Config(
             app,
-            http=HttpEdge,
+            # uvicorn calls it as it would the class.
+            http=functools.partial(HttpEdge, limits=limits, held=Held(limits.bodies_bytes)),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             backlog=2048,
-            timeout_keep_alive=75,
+            timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]
             # Seconds in whole numbers; the engine has its own, exact bound.
             timeout_graceful_shutdown=max(1, round(drain_seconds)),
         )

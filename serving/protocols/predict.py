@@ -30,7 +30,7 @@ class Predict:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("POST", "/predict/{model}", self.predict, inference=True)]
+        return [Route("POST", "/predict/{model}", self.predict, inference=True, body="image")]
 
     def predict(self, request: HttpRequest) -> Pending:
         """Run a model on the image in the body: the file itself, or a multipart form with one file."""

@@ -76,13 +76,15 @@ Handler = Callable[[HttpRequest], Reply | Pending]
 class Route:
     """A method, a path and who handles it. `{name}` in the path stands for one segment that is not empty.
 
-    The outcome of an `inference` route's requests is counted under the path's `{model}`.
+    The outcome of an `inference` route's requests is counted under the path's `{model}`. `body` names what the route
+    takes, in the terms of openapi.py, None for nothing. The first line of the handler's docstring is its summary.
     """
 
     method: str
     path: str
     handler: Handler
     inference: bool = False
+    body: str | None = None
 
 
 class Dispatcher:

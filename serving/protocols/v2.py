@@ -55,7 +55,7 @@ class V2:
                 Route("GET", f"{path}/ready", self.model_ready),
                 Route("GET", f"{path}/config", self.config),
                 Route("GET", f"{path}/stats", self.statistics),
-                Route("POST", f"{path}/infer", self.infer, inference=True),
+                Route("POST", f"{path}/infer", self.infer, inference=True, body="infer"),
             ]
         return routes
 

@@ -30,9 +30,9 @@ class V2Repository:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("POST", "/v2/repository/index", self.index),
-            Route("POST", "/v2/repository/models/{model}/load", self.load),
-            Route("POST", "/v2/repository/models/{model}/unload", self.unload),
+            Route("POST", "/v2/repository/index", self.index, body="index"),
+            Route("POST", "/v2/repository/models/{model}/load", self.load, body="management"),
+            Route("POST", "/v2/repository/models/{model}/unload", self.unload, body="management"),
         ]
 
     def index(self, request: HttpRequest) -> Reply:

@@ -69,5 +69,5 @@ def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signa
     for row, indices in enumerate(order):
         for column, index in enumerate(indices):
             label = f":{labels[index]}" if named else ""
-            texts[row, column] = f"{rows[row, index]}:{index}{label}"
+            texts[row, column] = f"{rows[row, index]!s}:{index}{label}"
     return texts if signature.batched else texts[0]

@@ -1,0 +1,89 @@
+"""What every ASGI endpoint does: read a body below its limit, notice a client that leaves, send a Reply."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.errors import BodyTooLarge
+from serving.frontends.arrivals import Watch
+from serving.frontends.http_edge import LEAVING
+from serving.limits import Limits
+from serving.protocols.route import Dispatcher, HttpRequest, Reply
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before its request was complete."""
+
+
+async def read(scope: Scope, receive: Receive, dispatcher: Dispatcher, limits: Limits) -> HttpRequest | Reply:
+    """Return a whole request, or the reply for one whose body is too large; raise ClientLeft if it breaks off."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    method, path = scope["method"], _path(scope)
+    try:
+        body = await _body(headers, receive, limits.body_bytes)
+    except BodyTooLarge as error:
+        # The rest of the body is not read, so the connection cannot be used again.
+        reply = dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), error)
+        return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, ("connection", "close")))
+    return HttpRequest(method, path, headers, body, time.monotonic())
+
+
+async def send_reply(send: Send, method: str, reply: Reply) -> None:
+    """Send a reply; the answer to a HEAD has the headers of its body, and no body."""
+    headers = [
+        (b"content-type", reply.media_type.encode()),
+        (b"content-length", str(len(reply.body)).encode()),
+        *((name.encode(), value.encode()) for name, value in reply.headers),
+    ]
+    start: Message = {"type": "http.response.start", "status": reply.status, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+
+
+def watch(scope: Scope, receive: Receive) -> Watch:
+    """Return what tells of a client's leaving: the edge's own way, or for any other server a task that waits for it."""
+    edge: Watch | None = scope.get("extensions", {}).get(LEAVING)
+
+    def listen(leaves: Callable[[], None]) -> Callable[[], None]:
+        async def until_disconnected() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            leaves()
+
+        task = asyncio.create_task(until_disconnected())
+
+        def unwatch() -> None:
+            task.cancel()
+
+        return unwatch
+
+    return edge or listen
+
+
+async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
+    """Return the body; raise BodyTooLarge as soon as it is known to exceed the limit, ClientLeft if it breaks off."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise BodyTooLarge.at("body", expected=f"at most {limit} bytes", found=f"{declared:.20}")
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge.at("body", expected=f"at most {limit} bytes", found="more")
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _path(scope: Scope) -> str:
+    """Return the path below the place where this application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path

@@ -1,0 +1,153 @@
+"""A WSGI application on the same HTTP edge as everything else.
+
+The body is read on the event loop, below its limit and its deadline, so that a slow client occupies no thread; the
+application runs in a bounded pool of threads; and when a client leaves, what its thread waits for is cancelled.
+PEP 3333 is the standard this follows.
+"""
+
+import asyncio
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from serving.errors import InternalError, Overloaded
+from serving.frontends.asgi import ClientLeft, read, send_reply, watch
+from serving.limits import Limits
+from serving.protocols.route import Dispatcher, HttpRequest, Reply, error_reply
+
+# Any: PEP 3333 puts strings, files and whatever a server adds into one dictionary.
+Environ = dict[str, Any]
+WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+#: Where an application finds the request as it was read, and what tells it that the client has left.
+REQUEST = "sameway.request"
+LEAVING = "sameway.leaving"
+
+
+class Leaving:
+    """Tells a thread's work that its client has left. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left = False
+        self._then: Callable[[], object] | None = None
+
+    def then(self, call: Callable[[], object]) -> None:
+        """Call this when the client leaves; at once if it has."""
+        with self._lock:
+            self._then = call
+            left = self._left
+        if left:
+            call()
+
+    def leave(self) -> None:
+        """Say that the client has left."""
+        with self._lock:
+            self._left = True
+            then = self._then
+        if then is not None:
+            then()
+
+
+class WsgiEndpoint:
+    """The ASGI application around a WSGI application."""
+
+    def __init__(self, app: WsgiApp, dispatcher: Dispatcher, limits: Limits) -> None:
+        self._app = app
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(max_workers=limits.wsgi_threads, thread_name_prefix="wsgi")
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            request = await read(scope, receive, self._dispatcher, self._limits)
+        except ClientLeft:
+            return
+        reply = request if isinstance(request, Reply) else await self._run(request, scope, receive)
+        if reply is not None:
+            await send_reply(send, scope["method"], reply)
+
+    async def _run(self, request: HttpRequest, scope: Scope, receive: Receive) -> Reply | None:
+        """Run the application in a thread and return its answer, None where nobody is there any more to get it."""
+        if self._inside >= self._limits.wsgi_threads + self._limits.wsgi_waiting:
+            return self._dispatcher.refuse(request, Overloaded("too many requests wait for a thread", retry_after_seconds=1))
+        leaving = Leaving()
+        left = False
+
+        def leave() -> None:
+            nonlocal left
+            left = True
+            leaving.leave()
+
+        self._inside += 1
+        unwatch = watch(scope, receive)(leave)
+        try:
+            environ = _environ(scope, request, leaving)
+            reply = await asyncio.get_running_loop().run_in_executor(self._pool, _call, self._app, environ)
+        finally:
+            unwatch()
+            self._inside -= 1
+        return None if left else reply
+
+
+def _call(app: WsgiApp, environ: Environ) -> Reply:
+    """Run a WSGI application to its end and return its whole answer."""
+    status = 500
+    headers: list[tuple[str, str]] = []
+
+    def start_response(line: str, fields: list[tuple[str, str]], _: object = None) -> Callable[[bytes], None]:
+        nonlocal status, headers
+        status, headers = int(line[:3]), fields
+        return parts.append
+
+    parts: list[bytes] = []
+    iterable = app(environ, start_response)
+    try:
+        parts.extend(iterable)
+    except Exception:  # noqa: BLE001 - an application that breaks off has no answer
+        return error_reply(InternalError("an internal error; the server's log has its cause"))
+    finally:
+        close = getattr(iterable, "close", None)
+        if close is not None:
+            close()
+    media_type = next((value for name, value in headers if name.lower() == "content-type"), "application/octet-stream")
+    others = tuple((name, value) for name, value in headers if name.lower() not in ("content-type", "content-length"))
+    return Reply(status, b"".join(parts), media_type, others)
+
+
+def _environ(scope: Scope, request: HttpRequest, leaving: Leaving) -> Environ:
+    """Return the environment PEP 3333 asks for, and our own two keys."""
+    server, client = scope.get("server") or ("", 0), scope.get("client") or ("", 0)
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()}
+    return {
+        **headers,
+        # The answer to a HEAD has the length of the body that a GET would get: the edge leaves the body out.
+        "REQUEST_METHOD": "GET" if request.method == "HEAD" else request.method,
+        "SCRIPT_NAME": "",
+        # WSGI's strings hold bytes: UTF-8, each byte as the character of its number.
+        "PATH_INFO": request.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.get("query_string", b"").decode("latin-1"),
+        "CONTENT_TYPE": request.headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(request.body)),
+        "SERVER_NAME": str(server[0]),
+        "SERVER_PORT": str(server[1]),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": str(client[0]),
+        "REMOTE_PORT": str(client[1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.get("scheme", "http"),
+        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        REQUEST: request,
+        LEAVING: leaving,
+    }
