@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         level=settings.log_level.upper(),
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Its warnings are a line for every stranger whose bytes are not HTTP.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     _serve(settings, repository, listener)
     return 0
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve(settings: Settings, repository: Repository, listener: socket.socket) -> None:
     """Wire everything together and run it: the one place where concrete classes are chosen."""
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
-    prometheus_client.disable_created_metrics()
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
     engine = LocalEngine(repository, metrics, models=settings.models)
     limits = Limits(body_bytes=settings.max_body_bytes)
@@ -88,8 +89,6 @@ def _serve(settings: Settings, repository: Repository, listener: socket.socket) 
     )
     # Models are opened while the server already answers that it is alive, and not yet ready.
     threading.Thread(target=engine.load_all, name="load", daemon=True).start()
-    host, port = listener.getsockname()[:2]
-    log.info("event=listening url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
     server.run_on(listener)
     engine.close(drain_seconds=settings.drain_seconds)
     log.info("event=stopped")

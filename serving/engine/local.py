@@ -4,6 +4,7 @@ The table of served versions is immutable and replaced whole, so a request reads
 """
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
@@ -22,8 +23,9 @@ from serving.request import InferRequest, InferResponse
 
 log = logging.getLogger(__name__)
 
-#: Seconds a client should wait before it asks again for a model that is loading: most load in less.
-_LOADING_RETRY_SECONDS = 1
+#: Seconds a client should wait before it asks again for a model that is loading, or for another server of one that is
+#: unloading: most are done in less.
+_RETRY_SECONDS = 1
 
 
 class LocalEngine:
@@ -35,11 +37,14 @@ class LocalEngine:
     def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
         self._repository = repository
         self._metrics = metrics
-        self._names = sorted(repository.models() if models is None else models)
+        self._names = sorted(set(repository.models() if models is None else models))
         self._served: Mapping[str, ServedVersion] = MappingProxyType({})
         self._status = {name: ModelStatus(name, None, State.LOADING, "waiting to be loaded") for name in self._names}
         self._loading = True
         self._draining = False
+        self._closed = False
+        #: Held by whoever replaces the table.
+        self._change = threading.Lock()
 
     def load_all(self) -> None:
         """Open the newest version of every model. One that fails is not ready, says why, and leaves the others alone."""
@@ -85,7 +90,9 @@ class LocalEngine:
     def close(self, *, drain_seconds: float) -> None:
         """Refuse new requests, finish accepted ones within the time, free sessions."""
         self.drain()
-        served, self._served = self._served, MappingProxyType({})
+        with self._change:
+            self._closed = True
+            served, self._served = self._served, MappingProxyType({})
         end = time.monotonic() + drain_seconds
         for name, version in served.items():
             self._set(ModelStatus(name, version.identity.version, State.UNLOADING, "the server is shutting down"))
@@ -101,9 +108,10 @@ class LocalEngine:
         status = self._status.get(model)
         if status is None:
             raise ModelNotFound(f"model: expected one of this server's models, found {model!r:.150}", field="model")
-        if version not in (None, status.version):
+        waiting = status.version is None and status.state is State.LOADING
+        if version not in (None, status.version) and not waiting:
             raise ModelNotFound(f"version: model {model!r} is not served in version {version}", field="version")
-        retry = _LOADING_RETRY_SECONDS if status.state is State.LOADING else None
+        retry = _RETRY_SECONDS if status.state in (State.LOADING, State.UNLOADING) else None
         raise ModelNotReady(f"model {model!r} is not ready: {status.reason}", retry_after_seconds=retry)
 
     def _load(self, name: str) -> None:
@@ -126,8 +134,13 @@ class LocalEngine:
             self._set(ModelStatus(name, number, State.UNAVAILABLE, "an internal error; the server's log has its cause"))
             log.exception("event=load_failed model=%s version=%s", name, number)
             return
-        self._served = MappingProxyType({**self._served, name: served})
-        self._set(ModelStatus(name, number, State.READY, ""))
+        with self._change:
+            if self._closed:  # while this version was being opened, so nobody has asked it anything
+                served.close(drain_seconds=1.0)
+                self._set(ModelStatus(name, number, State.UNAVAILABLE, "the server has shut down"))
+                return
+            self._served = MappingProxyType({**self._served, name: served})
+            self._set(ModelStatus(name, number, State.READY, ""))
         log.info(
             "event=model_ready model=%s version=%d format=%s digest=%.12s seconds=%.3f",
             name, number, served.format, version.digest, time.monotonic() - started,

@@ -22,7 +22,8 @@ from serving.protocols.route import Dispatcher, HttpRequest, Reply, Waiting
 def create_app(dispatcher: Dispatcher, limits: Limits) -> FastAPI:
     """Return a FastAPI application that serves the dispatcher's routes and nothing else."""
     app = FastAPI(title="Sameway", openapi_url=None, docs_url=None, redoc_url=None)
-    app.mount("", Endpoint(dispatcher, limits))
+    # Not a mount: that takes paths which begin with a slash, and `OPTIONS *` would meet FastAPI's own 404.
+    app.router.default = Endpoint(dispatcher, limits)
     return app
 
 
@@ -55,7 +56,15 @@ class Endpoint:
             return
         request = HttpRequest(request.method, request.path, headers, body, time.monotonic())
         answer = self._dispatcher.handle(request)
-        final = await self._wait(answer, scope, receive) if isinstance(answer, Waiting) else answer
+        if isinstance(answer, Waiting):
+            try:
+                final = await self._wait(answer, scope, receive)
+            except asyncio.CancelledError:
+                # The server stops, and has waited for this request as long as it may.
+                await _send(send, request, answer.interrupted(), closing=True)
+                raise
+        else:
+            final = answer
         if final is not None:
             await _send(send, request, final)
 
@@ -63,11 +72,7 @@ class Endpoint:
         """Return the reply, or None where nobody is there any more to get it."""
         if self._arrivals is None:
             self._arrivals = Arrivals(asyncio.get_running_loop())
-        try:
-            ending = await self._arrivals.wait(waiting.future, waiting.deadline, _watch(scope, receive))
-        except asyncio.CancelledError:
-            waiting.abandoned()
-            raise
+        ending = await self._arrivals.wait(waiting.future, waiting.deadline, _watch(scope, receive))
         if ending is Ending.ANSWERED:
             return waiting.reply()
         if ending is Ending.EXPIRED:

@@ -58,7 +58,7 @@ class V2:
     def ready(self, _request: HttpRequest) -> Reply:
         """Say whether this server should be sent requests."""
         if not self._engine.ready():
-            raise ModelNotReady("the server is not ready")
+            raise ModelNotReady("the server is not ready", retry_after_seconds=1)
         return _json({"ready": True})
 
     def model_metadata(self, request: HttpRequest) -> Reply:
@@ -132,7 +132,9 @@ def _only_ready(body: bytes) -> bool:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedRequest.at("body", expected="JSON or nothing", found=f"{len(body):,} bytes: {error}") from error
-    ready = fields.get("ready", False) if isinstance(fields, dict) else fields
+    if not isinstance(fields, dict):
+        raise MalformedRequest.at("body", expected="an object or nothing", found=v2_tensors.kind_of(fields))
+    ready = fields.get("ready", False)
     if not isinstance(ready, bool):
-        raise MalformedRequest.at("ready", expected="true or false", found=orjson.dumps(ready).decode()[:80])
+        raise MalformedRequest.at("ready", expected="true or false", found=v2_tensors.kind_of(ready))
     return ready

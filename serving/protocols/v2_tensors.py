@@ -37,7 +37,7 @@ def decode(body: bytes, *, model: str, version: int | None, limits: Limits) -> I
     except orjson.JSONDecodeError as error:
         raise MalformedRequest.at("body", expected="JSON", found=f"{len(body):,} bytes that are not: {error}") from error
     if not isinstance(fields, dict):
-        raise MalformedRequest.at("body", expected="an object", found=_kind(fields))
+        raise MalformedRequest.at("body", expected="an object", found=kind_of(fields))
     inputs: dict[str, Array] = {}
     for index, field in enumerate(_objects(fields, "inputs", limits.tensors)):
         name, array = _read_tensor(field, f"inputs[{index}]", limits)
@@ -67,9 +67,7 @@ def encode(response: InferResponse, datatypes: Mapping[str, str]) -> bytes:
 
 def _read_tensor(field: Json, place: str, limits: Limits) -> tuple[str, Array]:
     """Return the name and the array of one input."""
-    name = field.get("name")
-    if not isinstance(name, str) or not name:
-        raise MalformedRequest.at(f"{place}.name", expected="a name", found=_kind(name))
+    name = _name(field, place, limits)
     datatype = field.get("datatype")
     if not isinstance(datatype, str) or datatype not in DTYPES:
         raise MalformedRequest.at(f"{name}.datatype", expected=f"one of {', '.join(DTYPES)}", found=_show(datatype))
@@ -80,11 +78,11 @@ def _read_tensor(field: Json, place: str, limits: Limits) -> tuple[str, Array]:
 
 
 def _shape(value: object, name: str, limits: Limits) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(length) is int and length >= 0 for length in value):
-        raise MalformedRequest.at(f"{name}.shape", expected="a list of lengths, each 0 or more", found=_show(value))
-    if len(value) > limits.dimensions:
+    if isinstance(value, list) and len(value) > limits.dimensions:
         expected = f"at most {limits.dimensions} dimensions"
         raise MalformedRequest.at(f"{name}.shape", expected=expected, found=f"{len(value)}")
+    if not isinstance(value, list) or not all(type(length) is int and length >= 0 for length in value):
+        raise MalformedRequest.at(f"{name}.shape", expected="a list of lengths, each 0 or more", found=_show(value))
     return tuple(value)
 
 
@@ -93,7 +91,7 @@ def _array(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Ar
     if datatype not in _JSON_TYPES:
         raise Unsupported.at(f"{name}.datatype", expected="a datatype that JSON can carry", found=datatype)
     if not isinstance(data, list):
-        raise MalformedRequest.at(f"{name}.data", expected="a list", found=_kind(data))
+        raise MalformedRequest.at(f"{name}.data", expected="a list", found=kind_of(data))
     values = _flat(data, name, shape)
     count = math.prod(shape)  # Python's integers: no product of lengths can overflow
     if len(values) != count:
@@ -110,7 +108,10 @@ def _array(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Ar
         raise _out_of_range(values, name, datatype) from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _out_of_range(values, name, datatype)
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError):  # a shape without values passes the count, however large its other lengths are
+        raise InvalidInput.at(f"{name}.shape", expected="lengths an array can have", found=show_shape(shape)) from None
 
 
 def _flat(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
@@ -121,7 +122,7 @@ def _flat(data: list[Any], name: str, shape: tuple[int, ...]) -> list[Any]:
     for axis, length in enumerate(shape):
         for part in level:
             if type(part) is not list or len(part) != length:
-                found = f"{len(part)} values" if type(part) is list else _kind(part)
+                found = f"{len(part)} values" if type(part) is list else kind_of(part)
                 raise InvalidInput.at(f"{name}.data", expected=f"{length} values along axis {axis}", found=found)
         level = list(chain.from_iterable(level))
     return level
@@ -143,11 +144,21 @@ def _out_of_range(values: Sequence[Any], name: str, datatype: str) -> InvalidInp
 def _objects(fields: Json, key: str, most: int) -> list[Json]:
     """Return a field that is a list of at most so many objects."""
     values = fields.get(key)
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise MalformedRequest.at(key, expected="a list of objects", found=_kind(values))
-    if len(values) > most:
+    if isinstance(values, list) and len(values) > most:
         raise MalformedRequest.at(key, expected=f"at most {most}", found=f"{len(values)}")
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise MalformedRequest.at(key, expected="a list of objects", found=kind_of(values))
     return values
+
+
+def _name(field: Json, place: str, limits: Limits) -> str:
+    """Return a tensor's name; it is echoed in errors, so it has a limit."""
+    name = field.get("name")
+    if not isinstance(name, str) or not 1 <= len(name) <= limits.name_characters:
+        expected = f"a name of at most {limits.name_characters} characters"
+        found = f"{len(name)} characters" if isinstance(name, str) else kind_of(name)
+        raise MalformedRequest.at(f"{place}.name", expected=expected, found=found)
+    return name
 
 
 def _wanted(fields: Json, limits: Limits) -> tuple[str, ...] | None:
@@ -156,10 +167,7 @@ def _wanted(fields: Json, limits: Limits) -> tuple[str, ...] | None:
         return None
     names = []
     for index, field in enumerate(_objects(fields, "outputs", limits.tensors)):
-        name = field.get("name")
-        if not isinstance(name, str):
-            raise MalformedRequest.at(f"outputs[{index}].name", expected="a name", found=_kind(name))
-        names.append(name)
+        names.append(_name(field, f"outputs[{index}]", limits))
     return tuple(dict.fromkeys(names)) or None
 
 
@@ -169,7 +177,7 @@ def _id(fields: Json, limits: Limits) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > limits.id_characters:
         expected = f"a text of at most {limits.id_characters} characters"
-        found = f"{len(value)} characters" if isinstance(value, str) else _kind(value)
+        found = f"{len(value)} characters" if isinstance(value, str) else kind_of(value)
         raise MalformedRequest.at("id", expected=expected, found=found)
     return value
 
@@ -181,7 +189,7 @@ def _writable(array: Array) -> object:
     return np.ascontiguousarray(array).ravel()
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     """Return what sort of JSON value this is, in words."""
     words = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
     return "nothing" if value is None else words[type(value)]
@@ -189,5 +197,8 @@ def _kind(value: object) -> str:
 
 def _show(value: object) -> str:
     """Return a value as it was written, cut to a length that fits into a message."""
-    text = orjson.dumps(value).decode()
+    try:
+        text = orjson.dumps(value[:81] if isinstance(value, list) else value).decode()
+    except orjson.JSONEncodeError:  # nested deeper than orjson writes (254 levels), though not than it reads (1,024)
+        return kind_of(value)
     return text if len(text) <= 80 else text[:77] + "…"
