@@ -20,7 +20,7 @@ from models.manifest import Origin
 from models.spec import ModelSpec, Recipe
 from training.best import BestWeights
 from training.evaluate import Predict, Score, evaluate
-from training.loaders import scoring_loader, training_loader
+from training.loaders import Loader, scoring_loader, training_loader
 from training.origin import origin_of
 from training.task import Task
 
@@ -99,7 +99,7 @@ def _predict(network: nn.Module) -> Predict:
     return predict
 
 
-def _fit(trainer: lightning.Trainer, task: Task, batches: object, validation: object) -> None:
+def _fit(trainer: lightning.Trainer, task: Task, batches: Loader, validation: Loader) -> None:
     """Run Lightning's loop. An interruption stays a KeyboardInterrupt."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:

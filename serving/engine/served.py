@@ -70,7 +70,8 @@ class ServedVersion:
             # Else a request of so many rows would be told to come back later, for ever.
             raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
         artifacts = {artifact.format: artifact for artifact in version.manifest.artifacts}
-        chosen = config.format or next((format for format in PREFERENCE if format in artifacts), None)
+        preferred = next((format for format in PREFERENCE if format in artifacts), None)
+        chosen = preferred if config.format is None else config.format
         if chosen not in artifacts:
             raise BackendError(f"format: expected one this version has ({', '.join(artifacts)}), found {chosen!r}")
         artifact = artifacts[chosen]

@@ -109,7 +109,7 @@ def listener() -> ExportSource:
     signature = Signature(
         inputs=(TensorSpec("sound", "FP32", (5, 3)),), outputs=(TensorSpec("events", "FP32", (4,)),), max_batch_size=MOST
     )
-    return ExportSource(_seeded(Listener), signature, {"sound": numbers(300, 15).reshape(300, 5, 3)})
+    return ExportSource(_seeded(Listener), signature, {"sound": numbers(150, 15).reshape(150, 5, 3)})
 
 
 def single() -> ExportSource:

@@ -66,7 +66,7 @@ def test_a_second_export_is_the_next_version(tmp_path: Path) -> None:
 def test_the_same_checkpoint_gives_the_same_files(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
-    one, other = (publish_checkpoint(checkpoints.spec(), saved, repository).version for _ in range(2))
+    one, other = (publish_checkpoint(checkpoints.spec(), saved, repository, ["onnx"]).version for _ in range(2))
     assert one is not None
     assert other is not None
     assert one.manifest.artifacts[0] == other.manifest.artifacts[0]

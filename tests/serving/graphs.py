@@ -1,4 +1,4 @@
-"""Small ONNX graphs that are no classifier, published like any other model: an identity of every datatype, one that raises."""
+"""Small ONNX graphs that are no classifiers: an identity of every datatype, one that raises, one without a batch axis."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from models.tensors import Array, Signature, Tensors, TensorSpec
 
@@ -18,19 +19,20 @@ def double(inputs: Tensors) -> Tensors:
 
 
 class FakeSession:
-    """Runs a function, and keeps what it was given."""
+    """Runs a function on its one input, and keeps what it was given."""
 
-    def __init__(self, run: Callable[[Tensors], Tensors] = double) -> None:
+    def __init__(self, run: Callable[[Tensors], Tensors] = double, *, dtype: npt.DTypeLike = np.float32) -> None:
         self._run = run
+        self._dtype = dtype
         self.batches: list[Array] = []
         self.closed = False
 
     def allocate(self, name: str, shape: tuple[int, ...]) -> Array:
-        return np.empty(shape, np.float32)
+        return np.empty(shape, self._dtype)
 
     def run(self, inputs: Tensors) -> Tensors:
         assert not self.closed
-        self.batches.append(inputs["x"])
+        self.batches.extend(inputs.values())
         return self._run(inputs)
 
     def close(self) -> None:
@@ -40,8 +42,8 @@ class FakeSession:
 class Gate(FakeSession):
     """Holds every run until it is opened; `entered` tells that a run has begun."""
 
-    def __init__(self, run: Callable[[Tensors], Tensors] = double) -> None:
-        super().__init__(run)
+    def __init__(self, run: Callable[[Tensors], Tensors] = double, *, dtype: npt.DTypeLike = np.float32) -> None:
+        super().__init__(run, dtype=dtype)
         self.entered = threading.Event()
         self.opened = threading.Event()
 

@@ -207,9 +207,9 @@ def test_every_entry_is_answered_exactly_once_whatever_happens(start: Start) -> 
 
 def test_a_callback_that_raises_harms_nobody(start: Start) -> None:
     bench = start(FakeSession())
-    gate_entry = bench.ask(1)
-    gate_entry.future.add_done_callback(lambda _: 1 / 0)
-    assert answer(gate_entry) == [[2, -2]]
+    entry = bench.ask(1)
+    entry.future.add_done_callback(lambda _: 1 / 0)
+    assert answer(entry) == [[2, -2]]
     assert answer(bench.ask(2)) == [[4, -4]]
 
 
