@@ -64,7 +64,7 @@ def _exit_code(publication: Publication) -> int:
     """Return 1 if any file is known to be wrong, though another could not even be made: that is the graver news."""
     if publication.version is not None:
         return 0
-    return 1 if any(result.comparison and not result.passed for result in publication.results) else 2
+    return 1 if any(result.artifact and not result.passed for result in publication.results) else 2
 
 
 def _checkpoint(word: str, folder: Path) -> Checkpoint:

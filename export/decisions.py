@@ -41,6 +41,8 @@ class Decisions(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     def scores(self, output: torch.Tensor) -> torch.Tensor | None:
         """Return the scores of which this very tensor is the argmax, with the candidates on the last axis, or None."""
         for decided, scores in reversed(self._made):
-            if decided is output or (decided.data_ptr() == output.data_ptr() and decided.numel() == output.numel()):
+            # The very memory, perhaps under another shape; in another order the scores would be those of other elements.
+            same = decided.data_ptr() == output.data_ptr() and decided.numel() == output.numel() and output.is_contiguous()
+            if decided is output or same:
                 return scores.reshape(*output.shape, scores.shape[-1])
         return None

@@ -10,6 +10,7 @@ import torch
 from export.decisions import Decisions
 from export.exporter import ExportError, ExportSource, Run, first_line
 from export.float64 import InFloat64, doubled
+from export.threads import one_thread
 from models.tensors import Array, SignatureError, Tensors, rows_of
 
 
@@ -62,7 +63,7 @@ def _run(
         # Copies: a module may write to its inputs, and the samples are compared more than once.
         arguments = [torch.from_numpy(batch[spec.name].copy()) for spec in source.signature.inputs]
         try:
-            with Decisions() as decisions, precision():
+            with one_thread(), Decisions() as decisions, precision():
                 outputs = source.module(*arguments)
         except Exception as error:
             raise ExportError(f"the eager model fails on {len(arguments[0])} rows: {first_line(error)}") from error

@@ -80,7 +80,7 @@ def _judge(output: OutputReference, batches: _Batches, failure: str | None) -> t
         noise_floor=output.noise_floor,
         tolerance=output.tolerance,
         equal_decisions=float(np.mean(equal)) if output.discrete else None,
-        worst_sample=int(np.unravel_index(np.argmax(apart), apart.shape)[1]),
+        worst_sample=int(np.unravel_index(np.argmax(apart), apart.shape)[1]) if apart.size else 0,
         passed=not wrong.any(),
     )
     return parity, None if parity.passed else _explain(output, tuple(batches), found, wrong)

@@ -13,7 +13,7 @@ _PLAIN_WIDTH = 125
 
 def show(publication: Publication, console: Console) -> None:
     """Print the table, a line for each fault, and what was published."""
-    first = next((result.comparison.report for result in publication.results if result.comparison), None)
+    first = next((result.artifact.parity for result in publication.results if result.artifact), None)
     if first is not None:
         sizes = ", ".join(map(str, first.batch_sizes))
         console.print(
@@ -21,7 +21,7 @@ def show(publication: Publication, console: Console) -> None:
         )
     console.print(_table(publication))
     for result in publication.results:
-        for fault in result.comparison.faults if result.comparison else ():
+        for fault in result.faults:
             console.print(Text(f"{result.format}: {fault}", style="red"), soft_wrap=True)
     version = publication.version
     if version is None:
@@ -48,10 +48,10 @@ def _table(publication: Publication) -> Table:
 
 
 def _rows(result: FormatResult) -> list[list[str | Text]]:
-    if result.comparison is None or result.size_bytes is None:
+    if result.artifact is None:
         return [[result.format, *["–"] * 7, Text("not exported", style="bold red")]]
-    size = f"{result.size_bytes / 1000:,.0f} kB"
-    outputs = result.comparison.report.outputs
+    size = f"{result.artifact.size_bytes / 1000:,.0f} kB"
+    outputs = result.artifact.parity.outputs
     heads = [(result.format, size), *[("", "")] * (len(outputs) - 1)]
     return [[*head, *_cells(output)] for head, output in zip(heads, outputs, strict=True)]
 

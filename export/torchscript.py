@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from export.exporter import ExportError, ExportSource, Run, first_line
+from export.threads import one_thread
 from models.tensors import Array, Signature, Tensors
 
 
@@ -48,7 +49,7 @@ class TorchScriptExporter:
         def run(inputs: Tensors) -> dict[str, Array]:
             tensors = [torch.from_numpy(inputs[spec.name].copy()) for spec in signature.inputs]
             try:
-                with torch.inference_mode():
+                with one_thread(), torch.inference_mode():
                     outputs = module(*tensors)
             except RuntimeError as error:
                 # libtorch prints the whole traced program; what went wrong is the last line.

@@ -43,7 +43,15 @@ def test_each_decision_has_its_own_scores() -> None:
     ] * 2
 
 
-@pytest.mark.parametrize("derive", [lambda x: x.argmax(1) + 1, lambda x: (x > 0).long(), lambda x: x.argmax().reshape(1)])
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda x: x.argmax(1) + 1,
+        lambda x: (x > 0).long(),
+        lambda x: x.argmax().reshape(1),
+        lambda x: x.reshape(2, 2, 3).argmax(2).T,
+    ],
+)
 def test_what_only_derives_from_a_decision_has_none(derive) -> None:  # type: ignore[no-untyped-def]
     x: Tensor = torch.randn(4, 3)
     with Decisions() as decisions:

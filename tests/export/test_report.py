@@ -5,9 +5,8 @@ import pytest
 from rich.console import Console
 
 from export import report
-from export.parity import Comparison
 from export.publish import FormatResult, Publication
-from models.manifest import OutputParity, ParityReport
+from models.manifest import Artifact, OutputParity, ParityReport
 
 
 def printed(*results: FormatResult, width: int = 125) -> str:
@@ -18,7 +17,8 @@ def printed(*results: FormatResult, width: int = 125) -> str:
 
 
 def compared(*outputs: OutputParity, faults: tuple[str, ...] = ()) -> FormatResult:
-    return FormatResult("onnx", 144_653, Comparison(ParityReport("onnx", (1, 2), 512, outputs), faults))
+    parity = ParityReport("onnx", (1, 2), 512, outputs)
+    return FormatResult("onnx", Artifact("onnx", "model.onnx", "0" * 64, 144_653, {}, parity), faults)
 
 
 GOOD = OutputParity("probabilities", 2.4e-7, 3.8e-6, 3.6e-7, 3.6e-6, None, 23, passed=True)
