@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     subcommand = SUBCOMMANDS[name]
     try:
         command = importlib.import_module(subcommand.module)
+    except KeyboardInterrupt:  # importing torch takes seconds, long enough for a change of mind
+        return 130
     except ModuleNotFoundError as missing:
         if subcommand.extra is None or (missing.name or "").split(".")[0] in {"cli", "training", "export", "loadtests"}:
             raise
@@ -52,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Show defaults, and keep the line breaks of a module's docstring."""
+    """Show defaults where there are any, and keep the line breaks of a module's docstring."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _overview() -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ from models.tensors import Array
 MODEL = "digits"
 FOLDER = Path(".demo")
 #: Which held-out sample is sent: any would do.
-SAMPLE = 7
+SAMPLE = 0
 
 
 def main() -> int:

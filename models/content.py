@@ -121,6 +121,11 @@ class Content:
         if not signature.batched:
             raise SignatureError("max_batch_size", expected="a batch axis, as content is one row of it", found="0")
         image, label = self.input, self.output
+        if len(set(label.labels)) != len(label.labels):
+            raise SignatureError("content: labels", expected="labels that differ", found=str(list(label.labels)))
+        if 0 in (image.width, image.height):
+            found = f"{image.width} × {image.height}"
+            raise SignatureError("content: image", expected="a width and a height of 1 or more", found=found)
         colours = () if image.mode == "L" else (3,)
         wanted = TensorSpec(image.tensor, "UINT8", (image.height, image.width, *colours))
         _expect(wanted, signature.input(image.tensor))

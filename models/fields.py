@@ -4,6 +4,7 @@ The manifest is the contract between export and serving, and may come from a dis
 before it has passed through here.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -24,8 +25,11 @@ class FieldError(ValueError):
 
 
 def text(fields: Fields, key: str) -> str:
-    """Return a string."""
-    return _typed(fields, key, str, "a text")
+    """Return a string, one that can be written out again: JSON can spell half a character, which no encoding has."""
+    value = _typed(fields, key, str, "a text")
+    if not _writable(value):
+        raise FieldError(key, expected="a text", found=value)
+    return value
 
 
 def integer(fields: Fields, key: str) -> int:
@@ -45,11 +49,17 @@ def count(fields: Fields, key: str) -> int:
 
 
 def number(fields: Fields, key: str) -> float:
-    """Return a number as a float."""
+    """Return a finite number as a float: a tolerance that is not a number, or infinite, would let everything pass."""
     value = fields.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FieldError(key, expected="a number", found=value)
-    return float(value)
+    try:
+        result = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        result = math.inf
+    if not math.isfinite(result):
+        raise FieldError(key, expected="a finite number", found=value)
+    return result
 
 
 def boolean(fields: Fields, key: str) -> bool:
@@ -85,7 +95,7 @@ def items(fields: Fields, key: str, read: Callable[[Fields], T]) -> tuple[T, ...
 def texts(fields: Fields, key: str) -> tuple[str, ...]:
     """Return a list of strings."""
     values = sequence(fields, key)
-    if not all(isinstance(value, str) for value in values):
+    if not all(isinstance(value, str) and _writable(value) for value in values):
         raise FieldError(key, expected="a list of texts", found=values)
     return tuple(values)
 
@@ -101,6 +111,14 @@ def integers(fields: Fields, key: str) -> tuple[int, ...]:
 def optional(fields: Fields, key: str, read: Callable[[Fields, str], T]) -> T | None:
     """Return what `read` reads, or None where the field is null or absent."""
     return None if fields.get(key) is None else read(fields, key)
+
+
+def _writable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _typed(fields: Fields, key: str, kind: type[T], expected: str) -> T:

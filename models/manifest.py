@@ -174,7 +174,7 @@ class Manifest:
     origin: Origin
     schema: int = field(default=SCHEMA)
 
-    def artifact(self, format: str) -> Artifact | None:  # noqa: A002 - the field's word
+    def artifact(self, format: str) -> Artifact | None:
         """Return the artifact of that format, or None."""
         return next((artifact for artifact in self.artifacts if artifact.format == format), None)
 

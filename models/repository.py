@@ -49,10 +49,11 @@ class ModelVersion:
         """Return the golden sample: real inputs, and the outputs the eager model gave for them."""
         file = self.path / self.manifest.golden.file
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            # Opened here, as numpy leaves a file open that turns out to be no archive.
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 inputs = {spec.name: arrays[f"input:{spec.name}"] for spec in self.manifest.signature.inputs}
                 outputs = {spec.name: arrays[f"output:{spec.name}"] for spec in self.manifest.signature.outputs}
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # what numpy raises for a file that is no .npz depends on the bytes
             raise RepositoryError(f"{file.name}: not a golden sample of this model: {error}") from error
         return inputs, outputs
 
@@ -81,22 +82,7 @@ class Repository:
 
     def open(self, model: str, version: int) -> ModelVersion:
         """Read the manifest and verify every checksum; raise RepositoryError naming the file that is not as published."""
-        folder = self._folder(model) / str(version)
-        try:
-            data = _plain_file(folder, MANIFEST).read_bytes()
-        except OSError as error:
-            raise RepositoryError(f"{model}/{version}: {MANIFEST}: {error.strerror or error}") from error
-        try:
-            manifest = Manifest.from_bytes(data)
-        except ManifestError as error:
-            raise RepositoryError(f"{model}/{version}: {error}") from error
-        if (manifest.model, manifest.version) != (model, version):
-            found = f"{manifest.model}/{manifest.version}"
-            raise RepositoryError(f"{model}/{version}: {MANIFEST}: expected this model and version, found {found}")
-        entries: list[Artifact | Golden] = [*manifest.artifacts, manifest.golden]
-        for entry in entries:
-            _verify(folder, entry, f"{model}/{version}")
-        return ModelVersion(folder, manifest, hashlib.sha256(data).hexdigest())
+        return _read(self._folder(model) / str(version), model, version)
 
     @contextlib.contextmanager
     def staging(self, model: str) -> Iterator[Path]:
@@ -121,8 +107,9 @@ class Repository:
     def publish(self, staged: Path, manifest: Manifest) -> ModelVersion:
         """Move a complete staging folder into place as the model's next version. Never overwrites.
 
-        The version in `manifest` is replaced by the number that was free. Every byte is on the disk before the folder gets
-        its name, so a crash or a full disk leaves the old state or the new one. Raise RepositoryError on failure.
+        The version in `manifest` is replaced by the number that was free. Every file is checked against the manifest and
+        on the disk before the folder gets its name, so a crash or a full disk leaves the old state or the new one. Raise
+        RepositoryError on failure.
         """
         folder = self._folder(manifest.model)
         try:
@@ -130,6 +117,7 @@ class Repository:
                 version = max(self.versions(manifest.model), default=0) + 1
                 data = replace(manifest, version=version).to_bytes()
                 (staged / MANIFEST).write_bytes(data)
+                published = _read(staged, manifest.model, version)
                 for path in staged.iterdir():
                     _sync(path)
                 _sync(staged)
@@ -138,7 +126,7 @@ class Repository:
                 _sync(folder)
         except OSError as error:
             raise RepositoryError(f"cannot publish to {folder}: {error.strerror or error}") from error
-        return self.open(manifest.model, version)
+        return replace(published, path=folder / str(version))
 
     def _folder(self, model: str) -> Path:
         if not _NAME.fullmatch(model):
@@ -150,6 +138,25 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(folder: Path, model: str, version: int) -> ModelVersion:
+    """Read a version from a folder, verified; raise RepositoryError naming the file that is not as it should be."""
+    try:
+        data = _plain_file(folder, MANIFEST).read_bytes()
+    except OSError as error:
+        raise RepositoryError(f"{model}/{version}: {MANIFEST}: {error.strerror or error}") from error
+    try:
+        manifest = Manifest.from_bytes(data)
+    except ManifestError as error:
+        raise RepositoryError(f"{model}/{version}: {error}") from error
+    if (manifest.model, manifest.version) != (model, version):
+        found = f"{manifest.model}/{manifest.version}"
+        raise RepositoryError(f"{model}/{version}: {MANIFEST}: expected this model and version, found {found}")
+    entries: list[Artifact | Golden] = [*manifest.artifacts, manifest.golden]
+    for entry in entries:
+        _verify(folder, entry, f"{model}/{version}")
+    return ModelVersion(folder, manifest, hashlib.sha256(data).hexdigest())
 
 
 def _verify(folder: Path, entry: Artifact | Golden, version: str) -> None:
@@ -193,7 +200,7 @@ def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_STAGING}*"):
         try:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # its owner has just removed it
+        except (FileNotFoundError, NotADirectoryError):  # its owner has just removed it; or it is a stray file
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

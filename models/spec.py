@@ -5,6 +5,7 @@ reading a spec's plain fields costs no import of torch.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,16 @@ class DataError(Exception):
     """A dataset is missing, damaged or not what the model expects; the message names the file and says what to do."""
 
 
+class RecipeError(ValueError):
+    """A hyperparameter is out of its range: `field` names it, `expected` and `found` say how."""
+
+    def __init__(self, field: str, *, expected: str, found: object) -> None:
+        super().__init__(f"{field}: expected {expected}, found {found!r}")
+        self.field = field
+        self.expected = expected
+        self.found = found
+
+
 class UnknownModel(LookupError):
     """No folder under `models/` offers a model of that name."""
 
@@ -30,6 +41,8 @@ class UnknownModel(LookupError):
 class Datasets:
     """The three splits, the same on every call. An item is (inputs by name, target), tensors without a batch axis.
 
+    A dataset that holds its samples in memory may also offer `__getitems__(indices)`: it returns those items gathered at
+    once, (inputs by name, targets) with a batch axis, and saves training the work of joining them one by one.
     `checksum` is the SHA-256 of the data they were cut from; a checkpoint records it.
     """
 
@@ -48,7 +61,10 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The hyperparameters of one training run. Units: epochs, samples a batch; the rest as torch.optim names them."""
+    """The hyperparameters of one training run. Units: epochs, samples a batch; the rest as torch.optim names them.
+
+    `learning_rate` is the peak of the one-cycle schedule.
+    """
 
     epochs: int
     batch_size: int
@@ -56,15 +72,30 @@ class Recipe:
     weight_decay: float
     label_smoothing: float = 0.0
 
+    def __post_init__(self) -> None:
+        for field, least in (("epochs", 1), ("batch_size", 1)):
+            if getattr(self, field) < least:
+                raise RecipeError(field, expected=f"{least} or more", found=getattr(self, field))
+        if not 0 < self.learning_rate < math.inf:  # NaN compares false, so it is refused too
+            raise RecipeError("learning_rate", expected="a finite number above 0", found=self.learning_rate)
+        if not 0 <= self.weight_decay < math.inf:
+            raise RecipeError("weight_decay", expected="a finite number, 0 or more", found=self.weight_decay)
+        if not 0 <= self.label_smoothing < 1:
+            raise RecipeError("label_smoothing", expected="0 or more and below 1", found=self.label_smoothing)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """All the project knows of a model. Every field is data or a plain function.
 
-    build           a fresh network; it takes the signature's inputs by name, in any number type, and normalises them
-                    itself, so that training and serving cannot drift apart
+    build           a fresh network; its forward takes the signature's inputs by name, in any number type, and normalises
+                    them itself, so that training and serving cannot drift apart
     datasets        the splits, from the folder given or, for None, from the data an installed package carries
-    serving_module  what is exported: the network and its last tensor→tensor steps; returns the outputs by name
+    serving_module  what is exported: the network and its last tensor→tensor steps. Its forward takes the signature's
+                    inputs, named as there and in that order, and returns a tuple of tensors in the order of the
+                    signature's outputs, whose names the exporter then gives them: the one form that torch.onnx,
+                    torch.jit.trace and torch.export agree on. It shares the network's weights and switches it to
+                    evaluation
     samples         n real held-out inputs as numpy arrays, for parity and the golden sample; the folder as for `datasets`
     augment         random changes to a batch of training inputs, on whatever device it is; None for none
     """

@@ -133,8 +133,6 @@ def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.sock
     )
     # Models are opened while the server already answers that it is alive, and not yet ready.
     threading.Thread(target=wired.engine.load_all, name="load", daemon=True).start()
-    host, port = listener.getsockname()[:2]
-    log.info("event=listening url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
     server.run_on(listener)
     wired.engine.close(drain_seconds=settings.drain_seconds)
     log.info("event=stopped")

@@ -17,9 +17,12 @@ class Limits:
     json_depth         a batch of images is nested 5 deep; parsers and loggers recurse
     tensors            inputs and, as many again, requested outputs; signatures of real models stay below 20
     dimensions         as many as ONNX Runtime and torch support well
-    id_characters      a UUID has 36; the id is echoed, so it is not free. Tensor names too
+    id_characters      a UUID has 36; the id is echoed, so it is not free
+    form_parts         parts of a form around one file; each costs the parser 10 µs, and 32 MiB would hold a million
     image_pixels       what an image file may declare before it is decoded
+    image_scans        passes of a progressive JPEG over all its pixels: encoders make 10, and 10 bytes ask for one more
     inline_pixels      an image up to this size is decoded on the event loop (0.3 ms at most); a larger one in a thread
+    inline_bytes       and a file up to this size: Pillow reads its chunks one by one, 5 µs for each 12 bytes of empty ones
     waiting_images     large images that may wait for such a thread; one more is refused with 429
     url_bytes          the protocol's own paths have 50 bytes and two names
     header_count, header_bytes   what a browser behind three proxies sends, several times over
@@ -39,8 +42,11 @@ class Limits:
     tensors: int = 64
     dimensions: int = 16
     id_characters: int = 256
+    form_parts: int = 64
     image_pixels: int = MAX_PIXELS
+    image_scans: int = 100
     inline_pixels: int = 256 * 256
+    inline_bytes: int = 32 * 1024
     waiting_images: int = 32
     url_bytes: int = 8 * 1024
     header_count: int = 100

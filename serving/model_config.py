@@ -58,7 +58,9 @@ def read(path: Path) -> ModelConfig:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ModelConfig()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path.name}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path.name}: {error}") from error
     known = [field.name for field in dataclasses.fields(ModelConfig)]
     for key, value in found.items():

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
+        if not isinstance(value, str):
+            return value
+        # Empty, as a variable that is not set arrives from a compose file, means all.
+        return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip())) or None

@@ -4,6 +4,7 @@ Its logits are a fixed random linear map of the pixels, so each image has an ans
 without any runtime.
 """
 
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,7 +101,9 @@ def write_torchscript(path: Path, seed: int = 0) -> None:
             logits = (image.flatten(1).float() / 255) @ self.get_buffer("weights")
             return logits.softmax(1), logits.argmax(1)
 
-    torch.jit.trace(Toy().eval(), torch.from_numpy(images(2))).save(path)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        torch.jit.trace(Toy().eval(), torch.from_numpy(images(2))).save(path)  # type: ignore[no-untyped-call]
 
 
 def publish(

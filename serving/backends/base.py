@@ -51,6 +51,12 @@ BACKENDS = {
 PREFERENCE = ("onnx", "torchscript")
 
 
+def reason_of(error: Exception, artifact: Path) -> str:
+    """Return the first line of a runtime's message without the folders of this machine, as clients may read it."""
+    lines = str(error).replace(str(artifact), artifact.name).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def backend_for(format: str) -> Backend:
     """Return the backend that opens a format; raise BackendError for an unknown one or a missing runtime."""
     if format not in BACKENDS:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from models.tensors import Array, Signature, Tensors, TensorSpec
-from serving.backends.base import BackendError
+from serving.backends.base import BackendError, reason_of
 
 #: onnx.TensorProto.BFLOAT16
 _ONNX_BFLOAT16 = 16
@@ -39,8 +39,7 @@ class OnnxBackend:
         try:
             session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has no common base for its errors
-            reason = str(error).splitlines()[0]
-            raise BackendError(f"{artifact.name}: ONNX Runtime cannot open it: {reason}") from error
+            raise BackendError(f"{artifact.name}: ONNX Runtime cannot open it: {reason_of(error, artifact)}") from error
         for kind, specs, found in (
             ("inputs", signature.inputs, session.get_inputs()),
             ("outputs", signature.outputs, session.get_outputs()),

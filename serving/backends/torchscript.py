@@ -4,6 +4,7 @@ A TorchScript file is code. It is opened only after its checksum has been found 
 """
 
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from models.tensors import Array, Signature, Tensors
-from serving.backends.base import BackendError
+from serving.backends.base import BackendError, reason_of
 
 
 class TorchScriptBackend:
@@ -24,9 +25,12 @@ class TorchScriptBackend:
         if device != "cpu":
             raise BackendError(f"device: expected 'cpu', found {device!r}")
         try:
-            module = torch.jit.load(artifact, map_location=device)  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                # Known: torch.export's format is the successor. Where warnings are errors this one would close the door.
+                warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+                module = torch.jit.load(artifact, map_location=device)  # type: ignore[no-untyped-call]
         except Exception as error:  # libtorch raises RuntimeError, zipfile's errors and others
-            raise BackendError(f"{artifact.name}: libtorch cannot open it: {str(error).splitlines()[0]}") from error
+            raise BackendError(f"{artifact.name}: libtorch cannot open it: {reason_of(error, artifact)}") from error
         return TorchScriptSession(module.eval(), signature, threads)
 
 

@@ -86,7 +86,7 @@ class Instance:
             ran = time.monotonic()
             check_outputs(signature, outputs, rows)
             parts = list(split(outputs, [entry.rows for entry in entries]))
-        except Exception as error:  # noqa: BLE001 - a runtime may raise anything, and these clients are owed an answer
+        except BaseException as error:  # noqa: BLE001 - a runtime may raise anything, and these clients are owed an answer
             log.error(
                 "event=inference_failed model=%s version=%d rows=%d error=%r",
                 self._identity.model, self._identity.version, rows, error,

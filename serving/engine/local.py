@@ -4,6 +4,7 @@ The table of served versions is immutable and replaced whole, so a request reads
 """
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,8 +24,9 @@ from serving.request import InferRequest, InferResponse
 
 log = logging.getLogger(__name__)
 
-#: Seconds a client should wait before it asks again for a model that is loading: most load in less.
-_LOADING_RETRY_SECONDS = 1
+#: Seconds a client should wait before it asks again for a model that is loading, or for another server of one that is
+#: unloading: most are done in less.
+_RETRY_SECONDS = 1
 
 
 #: What may be wrong with a version or its configuration, each with a message for the operator.
@@ -41,13 +43,16 @@ class LocalEngine:
         self._repository = repository
         self._metrics = metrics
         self._only = models
-        self._names = sorted(repository.models() if models is None else models)
+        self._names = sorted(set(repository.models() if models is None else models))
         self._served: Mapping[str, ServedVersion] = MappingProxyType({})
         self._status = {name: ModelStatus(name, None, State.LOADING, "waiting to be loaded") for name in self._names}
         # One thread loads and unloads, one model after the other.
         self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
         self._loading = True
         self._draining = False
+        self._closed = False
+        #: Held by whoever replaces the table.
+        self._change = threading.Lock()
 
     def load_all(self) -> None:
         """Open the newest version of every model. One that fails is not ready, says why, and leaves the others alone."""
@@ -113,7 +118,9 @@ class LocalEngine:
     def close(self, *, drain_seconds: float) -> None:
         """Refuse new requests, finish accepted ones within the time, free sessions."""
         self.drain()
-        served, self._served = self._served, MappingProxyType({})
+        with self._change:
+            self._closed = True
+            served, self._served = self._served, MappingProxyType({})
         end = time.monotonic() + drain_seconds
         for name, version in served.items():
             self._set(ModelStatus(name, version.identity.version, State.UNLOADING, "the server is shutting down"))
@@ -129,9 +136,10 @@ class LocalEngine:
         status = self._status.get(model)
         if status is None:
             raise ModelNotFound(f"model: expected one of this server's models, found {model!r:.150}", field="model")
-        if version not in (None, status.version):
+        waiting = status.version is None and status.state is State.LOADING
+        if version not in (None, status.version) and not waiting:
             raise ModelNotFound(f"version: model {model!r} is not served in version {version}", field="version")
-        retry = _LOADING_RETRY_SECONDS if status.state is State.LOADING else None
+        retry = _RETRY_SECONDS if status.state in (State.LOADING, State.UNLOADING) else None
         raise ModelNotReady(f"model {model!r} is not ready: {status.reason}", retry_after_seconds=retry)
 
     def _known(self, model: str) -> None:
@@ -185,7 +193,8 @@ class LocalEngine:
             self._set(ModelStatus(name, None, State.UNAVAILABLE, "unloaded"))
             return
         version = served.identity.version
-        self._served = MappingProxyType({key: value for key, value in self._served.items() if key != name})
+        with self._change:
+            self._served = MappingProxyType({key: value for key, value in self._served.items() if key != name})
         self._set(ModelStatus(name, version, State.UNLOADING, "finishing what was accepted"))
         self._free(served)
         self._set(ModelStatus(name, version, State.UNAVAILABLE, "unloaded"))
@@ -205,8 +214,13 @@ class LocalEngine:
     def _serve(self, served: ServedVersion, *, seconds: float) -> None:
         """Let requests find a version that is ready."""
         identity = served.identity
-        self._served = MappingProxyType({**self._served, identity.model: served})
-        self._set(ModelStatus(identity.model, identity.version, State.READY, ""))
+        with self._change:
+            if self._closed:  # while this version was being opened, so nobody has asked it anything
+                served.close(drain_seconds=1.0)
+                self._set(ModelStatus(identity.model, identity.version, State.UNAVAILABLE, "the server has shut down"))
+                return
+            self._served = MappingProxyType({**self._served, identity.model: served})
+            self._set(ModelStatus(identity.model, identity.version, State.READY, ""))
         log.info(
             "event=model_ready model=%s version=%d format=%s digest=%.12s seconds=%.3f",
             identity.model, identity.version, served.format, identity.digest, seconds,

@@ -17,7 +17,7 @@ from serving.engine.replay import replay, replay_content
 from serving.engine.statistics import ModelStatistics, Statistics
 from serving.errors import InvalidInput
 from serving.metrics import Metrics
-from serving.model_config import ModelConfig
+from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest, InferResponse
 
 #: A digit has 784 values; more than this is no example any more.
@@ -73,9 +73,14 @@ class ServedVersion:
 
     @classmethod
     def open(cls, version: ModelVersion, config: ModelConfig, metrics: Metrics) -> "ServedVersion":
-        """Open and replay a checksummed version; raise BackendError, ReplayError or RepositoryError."""
+        """Open and replay a checksummed version; raise BackendError, ConfigError, ReplayError or RepositoryError."""
+        most = version.manifest.signature.max_batch_size
+        if config.queue_rows is not None and config.queue_rows < most:
+            # Else a request of so many rows would be told to come back later, for ever.
+            raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
         artifacts = {artifact.format: artifact for artifact in version.manifest.artifacts}
-        chosen = config.format or next((format for format in PREFERENCE if format in artifacts), None)
+        preferred = next((format for format in PREFERENCE if format in artifacts), None)
+        chosen = preferred if config.format is None else config.format
         if chosen not in artifacts:
             raise BackendError(f"format: expected one this version has ({', '.join(artifacts)}), found {chosen!r}")
         artifact = artifacts[chosen]
@@ -109,7 +114,7 @@ class ServedVersion:
             self._check_wanted(request.outputs)
         # Where every axis but the first is fixed, all requests have equal shapes already.
         shape = tuple(request.inputs[spec.name].shape[1:] for spec in signature.inputs)
-        deadline = request.deadline or time.monotonic() + self.config.timeout_seconds
+        deadline = time.monotonic() + self.config.timeout_seconds if request.deadline is None else request.deadline
         entry = Entry(request, rows=rows, shape=shape, deadline=deadline, priority=self._level(request.priority))
         self._batcher.put(entry)
         return entry.future

@@ -19,6 +19,7 @@ from serving.protocols.route import Dispatcher, Reply, Waiting
 def create_app(dispatcher: Dispatcher, limits: Limits) -> FastAPI:
     """Return a FastAPI application that serves the dispatcher's routes; routes added to it go first."""
     app = FastAPI(title="Sameway", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    # Not a mount: that takes paths which begin with a slash, and `OPTIONS *` would meet FastAPI's own 404.
     app.router.default = Endpoint(dispatcher, limits)
     return app
 
@@ -40,7 +41,15 @@ class Endpoint:
         except ClientLeft:
             return
         answer = request if isinstance(request, Reply) else self._dispatcher.handle(request)
-        reply = await self._wait(answer, scope, receive) if isinstance(answer, Waiting) else answer
+        if not isinstance(answer, Waiting):
+            await send_reply(send, scope["method"], answer)
+            return
+        try:
+            reply = await self._wait(answer, scope, receive)
+        except asyncio.CancelledError:
+            # The server stops, and has waited for this request as long as it may.
+            await send_reply(send, scope["method"], answer.interrupted())
+            raise
         if reply is not None:
             await send_reply(send, scope["method"], reply)
 
@@ -48,11 +57,7 @@ class Endpoint:
         """Return the reply, or None where nobody is there any more to get it."""
         if self._arrivals is None:
             self._arrivals = Arrivals(asyncio.get_running_loop())
-        try:
-            ending = await self._arrivals.wait(waiting.future, waiting.deadline, watch(scope, receive))
-        except asyncio.CancelledError:
-            waiting.abandoned()
-            raise
+        ending = await self._arrivals.wait(waiting.future, waiting.deadline, watch(scope, receive))
         if ending is Ending.ANSWERED:
             return waiting.reply()
         if ending is Ending.EXPIRED:

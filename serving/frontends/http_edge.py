@@ -4,6 +4,11 @@
 - Framing that two parsers could read differently is refused: no Host or two, and any Transfer-Encoding but chunked.
   (Content-Length beside Transfer-Encoding, and bad numbers, the parser itself refuses.)
 - An error here is answered like every other, `{"error": …}`, and never before the answers of requests sent earlier.
+- A wish to upgrade to another protocol (Java's client has one for HTTP/2 by default) is passed over, as RFC 9110,
+  section 7.8 allows. httptools takes what follows such a request for the other protocol: its body would be lost, or
+  read as the next request.
+- Requests that wait for the answer to one before them are few: uvicorn reads on with every answer, some 5,000 requests
+  at a time from a client that sends without end, and 8 seconds of that are a gigabyte.
 - An application can learn at once that its client has left, without a task per request that waits for it.
 
 RFC 9112 is "HTTP/1.1", RFC 9110 "HTTP Semantics".
@@ -17,6 +22,7 @@ from typing import Any
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -80,7 +86,9 @@ class HttpEdge(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
-        super().connection_made(Lingering(transport, self.loop, self._reads_on))  # type: ignore[arg-type]
+        lingering = Lingering(transport, self.loop, self._reads_on)
+        super().connection_made(lingering)  # type: ignore[arg-type]
+        self.flow = _Flow(lingering, self)
         surplus = len(self.connections) - self._limits.connections
         if surplus > self._limits.connections:
             transport.abort()  # too many even to be told so
@@ -105,7 +113,8 @@ class HttpEdge(HttpToolsProtocol):
             return
         if not self._in_body:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self.transport.is_closing() or self._farewell is not None:
             return
         if self._in_head and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
@@ -115,6 +124,20 @@ class HttpEdge(HttpToolsProtocol):
         arriving = None if part is None else (self._messages, part)
         if arriving != self._timed:
             self._set_timer(arriving)
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser, once more where a request asks for another protocol."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self._refuse(self._refusal or MalformedRequest("the bytes received are not an HTTP/1.1 request"))
+                return
+            else:
+                return
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -137,6 +160,8 @@ class HttpEdge(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Judge the head of a request, and start the application on it."""
+        if self._upgrading():
+            return  # it will be read again, as one that asks for no other protocol
         self._in_head, self._in_body, self._head_bytes = False, True, 0
         if sum(len(name) + len(value) for name, value in self.headers) > self._limits.header_bytes:
             self._raise(self._head_too_large())
@@ -154,6 +179,8 @@ class HttpEdge(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request's bytes."""
+        if self._upgrading():
+            return
         self._in_body = False
         super().on_message_complete()
 
@@ -178,12 +205,14 @@ class HttpEdge(HttpToolsProtocol):
             self._write_timer = None
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer bytes the parser refuses, or that we refused in one of its callbacks."""
-        self._refuse(self._refusal or MalformedRequest("the bytes received are not an HTTP/1.1 request"))
+    def _upgrading(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Ignore a wish for another protocol (RFC 9110, section 7.8): uvicorn's warning would be a stranger's log line."""
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head of the request just read as bytes, without the wish for another protocol."""
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _check_framing(self) -> None:
         """Refuse a head that another server on the way could have read differently."""
@@ -197,7 +226,7 @@ class HttpEdge(HttpToolsProtocol):
                 self._raise(MalformedRequest.at("transfer-encoding", expected="chunked", found="another coding"))
 
     def _raise(self, error: ServingError) -> None:
-        """Stop the parser from within a callback; `send_400_response` comes next."""
+        """Stop the parser from within a callback; `_parse` goes on from here."""
         self._refusal = error
         raise httptools.HttpParserError(str(error))
 
@@ -266,12 +295,28 @@ class HttpEdge(HttpToolsProtocol):
     def _watch(self, leaves: Callable[[], None]) -> Callable[[], None]:
         """Call `leaves` when the client leaves; return a function that calls this off."""
         self._on_leaving = leaves
+        # uvicorn stops reading while more than 64 KiB of a body wait to be taken, and only taking more begins it again. Who
+        # does not read does not learn that the client has left.
+        self.flow.resume_reading()
         if self.transport.is_closing():
             self.loop.call_soon(leaves)
         return self._unwatch
 
     def _unwatch(self) -> None:
         self._on_leaving = None
+
+
+class _Flow(FlowControl):
+    """Flow control that reads no further while whole requests wait for their turn."""
+
+    def __init__(self, transport: Lingering, edge: HttpEdge) -> None:
+        super().__init__(transport)  # type: ignore[arg-type]
+        self._edge = edge
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait already."""
+        if not self._edge.pipeline:
+            super().resume_reading()
 
 
 def _farewell(error: ServingError) -> bytes:

@@ -6,6 +6,7 @@ to notice, then stops listening, finishes what it accepted, and returns. uvicorn
 
 import contextlib
 import functools
+import logging
 import signal
 import socket
 import time
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp
 
 from serving.frontends.http_edge import Held, HttpEdge
 from serving.limits import Limits
+
+log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -53,6 +56,13 @@ class Server(uvicorn.Server):
     def run_on(self, listener: socket.socket) -> None:
         """Serve on a listening socket until a signal has come and everything accepted has been answered."""
         self.run(sockets=[listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections, and say where. From here on a signal ends the server cleanly, so not sooner."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            log.info("event=listening url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
     def stop(self, *, delay_seconds: float = 0.0) -> None:
         """Begin to stop: not ready from now on, no new connections after the delay. Callable from a signal handler."""

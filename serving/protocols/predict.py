@@ -6,6 +6,7 @@ curl -F image=@seven.png http://127.0.0.1:8000/predict/digits
 
 import time
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -18,6 +19,9 @@ from serving.protocols.decoding import DecodingPool
 from serving.protocols.multipart import file_in
 from serving.protocols.route import HttpRequest, Pending, Reply, Route, inference_headers
 from serving.request import InferRequest, InferResponse
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Predict:
@@ -41,22 +45,24 @@ class Predict:
         content = metadata.content
         if content is None:
             raise Unsupported(f"model {metadata.name!r} takes tensors only; send them to /v2/models/{metadata.name}/infer")
-        try:
-            image = open_image(_file(request), max_pixels=self._limits.image_pixels)
-        except ContentError as error:
-            raise _invalid(error) from error
+        file = self._file(request)
         deadline = request.received + metadata.timeout_seconds
 
-        def submit() -> "Future[InferResponse]":
+        def submit(image: "Image") -> "Future[InferResponse]":
             try:
                 tensors = content.input.decode(image)
             except ContentError as error:
                 raise _invalid(error) from error
             return self._engine.submit(InferRequest(metadata.name, metadata.version, tensors, deadline=deadline))
 
-        # A small image is decoded here and now; a large one would make everybody else wait for it.
-        small = image.width * image.height <= self._limits.inline_pixels
-        future = submit() if small else self._decoding.submit(submit)
+        # A small image is decoded here and now; a large one would make everybody else wait for it. Both sizes count: few
+        # pixels may come in a file of a million chunks, and then even its header takes seconds.
+        if len(file) > self._limits.inline_bytes:
+            future = self._decoding.submit(lambda: submit(self._open(file)))
+        elif (image := self._open(file)).width * image.height > self._limits.inline_pixels:
+            future = self._decoding.submit(lambda: submit(image))
+        else:
+            future = submit(image)
         submitted = time.monotonic()
 
         def encode(response: InferResponse) -> Reply:
@@ -66,13 +72,22 @@ class Predict:
 
         return Pending(future, deadline, encode)
 
+    def _file(self, request: HttpRequest) -> bytes:
+        """Return the file a request carries. Only a form is told by its type: anything else is taken for the file itself."""
+        content_type = request.headers.get("content-type", "")
+        if content_type.lower().startswith("multipart/form-data"):
+            return file_in(content_type, request.body, most_parts=self._limits.form_parts)
+        return request.body
 
-def _file(request: HttpRequest) -> bytes:
-    """Return the file a request carries. Only a form is told by its type: everything else is taken for the file itself."""
-    content_type = request.headers.get("content-type", "")
-    if content_type.lower().startswith("multipart/form-data"):
-        return file_in(content_type, request.body)
-    return request.body
+    def _open(self, file: bytes) -> "Image":
+        """Read an image's header; raise InvalidInput where it is none, or declares more work than it may."""
+        # Inside a scan 0xFF is always followed by 0x00 or a restart marker, so the marker that begins a scan is found as is.
+        if file.startswith(b"\xff\xd8") and (scans := file.count(b"\xff\xda")) > self._limits.image_scans:
+            raise InvalidInput.at("image", expected=f"at most {self._limits.image_scans} scans", found=f"{scans}")
+        try:
+            return open_image(file, max_pixels=self._limits.image_pixels)
+        except ContentError as error:
+            raise _invalid(error) from error
 
 
 def _answer(output: LabelContent, response: InferResponse) -> bytes:

@@ -21,6 +21,7 @@ from serving.errors import (
     InternalError,
     MethodNotAllowed,
     ModelNotFound,
+    ModelNotReady,
     NotFound,
     ServingError,
 )
@@ -178,7 +179,7 @@ class Dispatcher:
 
 
 class Waiting:
-    """A request whose answer is being computed. The front end ends it with exactly one of the three methods."""
+    """A request whose answer is being computed. The front end ends it with exactly one of the four methods."""
 
     def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, pending: Pending) -> None:
         self.future = pending.future
@@ -205,6 +206,11 @@ class Waiting:
         """Give the request up because its deadline has passed, and return what to say."""
         self.future.cancel()
         return self._end(DeadlineExceeded("the request was not answered by its deadline"))
+
+    def interrupted(self) -> Reply:
+        """Give the request up because the server stops, and return what to say."""
+        self.future.cancel()
+        return self._end(ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1))
 
     def abandoned(self) -> None:
         """Give the request up because the client has left."""

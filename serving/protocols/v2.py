@@ -70,7 +70,7 @@ class V2:
     def ready(self, _request: HttpRequest) -> Reply:
         """Say whether this server should be sent requests."""
         if not self._engine.ready():
-            raise ModelNotReady("the server is not ready")
+            raise ModelNotReady("the server is not ready", retry_after_seconds=1)
         return _json({"ready": True})
 
     def models(self, _request: HttpRequest) -> Reply:

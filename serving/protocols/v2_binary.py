@@ -11,6 +11,7 @@ import numpy as np
 
 from models.tensors import DTYPES, Array, show_shape
 from serving.errors import InvalidInput, MalformedRequest
+from serving.protocols.v2_json import shaped
 
 _LENGTH = struct.Struct("<I")
 
@@ -19,14 +20,14 @@ def read(data: memoryview, name: str, datatype: str, shape: tuple[int, ...]) -> 
     """Return the array in `data`, as a view on it where it is aligned there; raise InvalidInput unless it fits exactly."""
     count = math.prod(shape)  # Python's integers: no product of lengths can overflow
     if datatype == "BYTES":
-        return _read_bytes(data, name, count).reshape(shape)
+        return shaped(_read_bytes(data, name, count), name, shape)
     dtype = DTYPES[datatype]
     if len(data) != count * dtype.itemsize:
         expected = f"{count * dtype.itemsize} bytes for {datatype} of shape {show_shape(shape)}"
         raise InvalidInput.at(f"{name}.binary_data_size", expected=expected, found=f"{len(data)} bytes")
     if datatype == "BOOL" and (np.frombuffer(data, np.uint8) > 1).any():
         raise InvalidInput.at(f"{name}.data", expected="a byte of 0 or 1 for each BOOL", found="another byte")
-    array = np.frombuffer(data, dtype).reshape(shape)
+    array = shaped(np.frombuffer(data, dtype), name, shape)
     # The JSON in front has any length, so the tensor may begin at any byte; runtimes expect aligned memory.
     return array if array.flags.aligned else array.copy()
 

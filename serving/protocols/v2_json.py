@@ -47,7 +47,15 @@ def read(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Arra
         raise _out_of_range(values, name, datatype) from None
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _out_of_range(values, name, datatype)
-    return array.reshape(shape)
+    return shaped(array, name, shape)
+
+
+def shaped(array: Array, name: str, shape: tuple[int, ...]) -> Array:
+    """Return an array of as many values in its shape; one without values may name lengths that no array can have."""
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError):
+        raise InvalidInput.at(f"{name}.shape", expected="lengths an array can have", found=show_shape(shape)) from None
 
 
 def write(array: Array, name: str, datatype: str) -> object:

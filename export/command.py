@@ -1,0 +1,86 @@
+"""Turn a checkpoint into ONNX and TorchScript files, prove that each says what the eager model says, and publish them.
+
+Every saved file is opened as a stranger would and compared with the eager model on real held-out samples. All formats
+pass and become the model's next version together, or nothing is published.
+
+exit codes:
+  0  published
+  1  a file differs from the eager model: nothing published
+  2  could not run: no checkpoint, unknown model, a format that cannot express the model, a repository that cannot be written
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from export import report
+from export.exporter import FORMATS, ExportError
+from export.publish import Publication, publish_checkpoint
+from models import spec
+from models.repository import Repository, RepositoryError
+from models.spec import DataError, UnknownModel
+from training import checkpoint as checkpoints
+from training.checkpoint import Checkpoint, CheckpointError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("checkpoint", help="a model's name, for its newest checkpoint, or the path of a checkpoint")
+    parser.add_argument("--repository", type=Path, default=Path("models"), help="the model repository to publish to")
+    parser.add_argument("--formats", type=_formats, default=",".join(FORMATS), help="which formats, separated by commas")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
+    parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, check and publish; print the report on standard output, anything that went wrong on standard error."""
+    # The stream of this moment: an exporter that must not print has standard error redirected while the status line turns.
+    status = Console(file=sys.stderr, highlight=False)
+    try:
+        checkpoint = _checkpoint(arguments.checkpoint, arguments.checkpoints)
+        model = spec.find(checkpoint.origin.model)
+        with status.status(f"{model.name}: starting") as line:
+            publication = publish_checkpoint(
+                model,
+                checkpoint,
+                Repository(arguments.repository),
+                arguments.formats,
+                data_dir=arguments.data_dir,
+                tell=lambda step: line.update(f"{model.name}: {step}"),
+            )
+    except (CheckpointError, DataError, ExportError, RepositoryError, UnknownModel) as error:
+        sys.stderr.write(f"sameway export: {error}\n")
+        return 2
+    report.show(publication, report.terminal())
+    for result in publication.results:
+        if result.error is not None:
+            sys.stderr.write(f"sameway export: {result.error}\n")
+    return _exit_code(publication)
+
+
+def _exit_code(publication: Publication) -> int:
+    """Return 1 if any file is known to be wrong, though another could not even be made: that is the graver news."""
+    if publication.version is not None:
+        return 0
+    return 1 if any(result.artifact and not result.passed for result in publication.results) else 2
+
+
+def _checkpoint(word: str, folder: Path) -> Checkpoint:
+    """Return the newest checkpoint of the model of that name, or the one at that path."""
+    if word in spec.available():
+        return checkpoints.load(checkpoints.newest(folder, word))
+    path = Path(word)
+    if not path.exists():
+        names = ", ".join(spec.available())
+        raise CheckpointError(f"expected a model ({names}) or the path of a checkpoint, found {word!r}")
+    return checkpoints.load(path)
+
+
+def _formats(words: str) -> tuple[str, ...]:
+    formats = tuple(dict.fromkeys(word.strip() for word in words.split(",")))
+    unknown = [word for word in formats if word not in FORMATS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(FORMATS)}, found {unknown[0]!r}")
+    return formats

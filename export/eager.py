@@ -1,0 +1,89 @@
+"""The eager module as a function on arrays: the truth that artifacts are held against, in float32 and in float64."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from export.decisions import Decisions
+from export.exporter import ExportError, ExportSource, Run, first_line
+from export.float64 import InFloat64, doubled
+from export.threads import one_thread
+from models.tensors import Array, SignatureError, Tensors, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one run gave: the outputs, and under the names of those that are decisions, the scores they were taken of."""
+
+    outputs: dict[str, Array]
+    scores: dict[str, Array]
+
+
+def in_float32(source: ExportSource, inputs: Tensors, *, batch_size: int) -> Answers:
+    """Run the module as it is; raise ExportError where it fails or its outputs are not those of the signature."""
+    answers = _run(source, inputs, batch_size=batch_size, precision=torch.inference_mode)
+    for spec in source.signature.outputs:
+        try:
+            source.signature.check_tensor(spec, answers.outputs[spec.name])
+        except SignatureError as error:
+            raise ExportError(f"the eager model does not keep its signature: {error}") from None
+    return answers
+
+
+def in_float64(source: ExportSource, inputs: Tensors, *, batch_size: int) -> Answers:
+    """Run the module in double precision throughout; its floating outputs are float64 then."""
+    exact = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in inputs.items()}
+    module = doubled(source.module)
+    return _run(replace(source, module=module), exact, batch_size=batch_size, precision=_double)
+
+
+def in_batches(run: Run, inputs: Tensors, *, batch_size: int) -> dict[str, Array]:
+    """Return the outputs for all rows, given to `run` in batches; the last one may be smaller."""
+    rows = len(next(iter(inputs.values())))
+    parts = [run(rows_of(inputs, start, start + batch_size)) for start in range(0, rows, batch_size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@contextmanager
+def _double() -> Iterator[None]:
+    # Not inference mode: it would hand over composite operators whole, and casts inside them would go unseen.
+    with torch.no_grad(), InFloat64():
+        yield
+
+
+def _run(
+    source: ExportSource, inputs: Tensors, *, batch_size: int, precision: Callable[[], AbstractContextManager[object]]
+) -> Answers:
+    names = [spec.name for spec in source.signature.outputs]
+
+    def run(batch: Tensors) -> dict[str, Array]:
+        # Copies: a module may write to its inputs, and the samples are compared more than once.
+        arguments = [torch.from_numpy(batch[spec.name].copy()) for spec in source.signature.inputs]
+        try:
+            with one_thread(), Decisions() as decisions, precision():
+                outputs = source.module(*arguments)
+        except Exception as error:
+            raise ExportError(f"the eager model fails on {len(arguments[0])} rows: {first_line(error)}") from error
+        if not isinstance(outputs, tuple) or len(outputs) != len(names) or not all(map(torch.is_tensor, outputs)):
+            raise ExportError(f"the eager model: expected a tuple of {len(names)} tensors, found {_shown(outputs)}")
+        answers = {f"output:{name}": output.numpy() for name, output in zip(names, outputs, strict=True)}
+        for name, output in zip(names, outputs, strict=True):
+            scores = None if output.is_floating_point() else decisions.scores(output)
+            if scores is not None:
+                answers[f"scores:{name}"] = scores.numpy()
+        return answers
+
+    answers = in_batches(run, inputs, batch_size=batch_size)
+    return Answers(
+        outputs={name: answers[f"output:{name}"] for name in names},
+        scores={name: answers[f"scores:{name}"] for name in names if f"scores:{name}" in answers},
+    )
+
+
+def _shown(outputs: object) -> str:
+    """Return what came instead of a tuple of tensors, in a few words."""
+    kinds = ", ".join(type(output).__name__ for output in outputs) if isinstance(outputs, tuple) else ""
+    return f"{type(outputs).__name__}({kinds})" if kinds else type(outputs).__name__

@@ -1,0 +1,119 @@
+"""Exporters: each turns the eager module into a file of one format, and opens such a file as a stranger would.
+
+A format is one file in this folder and one line in FORMATS. What an exporter writes is believed by nobody: `parity.py`
+opens the file and compares.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from models.tensors import Array, Signature, SignatureError, Tensors, rows_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: An opened artifact, or the eager module: inputs by name in, outputs by name out.
+Run = Callable[[Tensors], dict[str, Array]]
+
+#: Rows of the example that exporters trace the module with: with 1 row they would take the batch axis for a constant
+#: or for an axis to broadcast, and 2 is the length of many other axes.
+EXAMPLE_ROWS = 3
+
+#: Datatypes that have no plain numpy array, so that no eager module could be run on them here.
+_UNSUPPORTED = ("BF16", "BYTES")
+
+
+class ExportError(Exception):
+    """A model or a format could not be exported, opened or measured; one line says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSource:
+    """What an exporter works from.
+
+    `module` is in eval mode, takes the signature's inputs in that order and returns a tuple of its outputs in that order.
+    `samples` are real held-out inputs, any number of rows.
+    """
+
+    module: "nn.Module"
+    signature: Signature
+    samples: Tensors
+
+    def __post_init__(self) -> None:
+        if any(part.training for part in self.module.modules()):
+            raise ExportError("module: expected eval mode, found training mode, in which dropout and statistics are at work")
+        if not self.signature.batched:
+            raise ExportError("max_batch_size: expected 1 or more, found 0: only models with a batch axis are exported")
+        for spec in (*self.signature.inputs, *self.signature.outputs):
+            if spec.datatype in _UNSUPPORTED:
+                raise ExportError(f"{spec.name}: expected a datatype that numpy has, found {spec.datatype}")
+        if set(self.samples) != {spec.name for spec in self.signature.inputs}:
+            raise ExportError(f"samples: expected every input of the signature, found {', '.join(self.samples) or 'none'}")
+        try:
+            for spec in self.signature.inputs:
+                self.signature.check_tensor(spec, self.samples[spec.name])
+        except SignatureError as error:
+            raise ExportError(f"samples: {error}") from None
+        rows = {len(array) for array in self.samples.values()}
+        if len(rows) != 1 or rows == {0}:
+            raise ExportError(f"samples: expected one or more rows, as many in every input, found {sorted(rows)}")
+
+    @property
+    def rows(self) -> int:
+        """The number of samples."""
+        return len(self.samples[self.signature.inputs[0].name])
+
+    def example(self) -> "tuple[Tensor, ...]":
+        """Return a few samples as the module's arguments, repeated where there are too few; the caller may write to them."""
+        import numpy as np
+        import torch
+
+        rows = min(EXAMPLE_ROWS, self.signature.max_batch_size)
+        first = rows_of(self.samples, 0, rows)
+        arrays = [first[spec.name] for spec in self.signature.inputs]
+        return tuple(torch.from_numpy(np.resize(array, (rows, *array.shape[1:]))) for array in arrays)
+
+
+class Exporter(Protocol):
+    """One format. `filename` is what the artifact is called inside a version: Triton's default name where it has one."""
+
+    format: str
+    filename: str
+
+    def export(self, source: ExportSource, path: Path) -> None:
+        """Write the artifact; raise ExportError if the format cannot express the module, OSError if the disk refuses."""
+        ...
+
+    def open(self, path: Path, signature: Signature) -> Run:
+        """Load the file alone, as serving will, on one CPU thread. Raise ExportError where it cannot be loaded."""
+        ...
+
+
+#: Format → where its exporter lives. Imported when asked for, so that a format's packages are needed by it alone.
+FORMATS: Mapping[str, str] = {
+    "onnx": "export.onnx:OnnxExporter",
+    "torchscript": "export.torchscript:TorchScriptExporter",
+}
+
+
+def exporter_of(format: str) -> Exporter:
+    """Return the exporter of a format; raise ExportError naming those there are, or the package that is missing."""
+    if format not in FORMATS:
+        raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
+    module, _, name = FORMATS[format].partition(":")
+    try:
+        exporter: Any = getattr(importlib.import_module(module), name)  # Any: what a module holds is not typed
+    except ModuleNotFoundError as error:
+        remedy = "install it with: pip install 'sameway[export]'"
+        raise ExportError(f"{format}: needs the package {error.name!r}; {remedy}") from error
+    found: Exporter = exporter()
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says first: the exporters' messages run over many lines, the report has room for one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,138 @@
+"""ONNX: the eager module through torch.export into `model.onnx`, a single file with a free batch axis.
+
+Inputs and outputs carry the signature's names. The file says nothing of the machine that made it.
+"""
+
+import io
+import itertools
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from torch.onnx import ONNXProgram
+
+from export.exporter import ExportError, ExportSource, Run, first_line
+from models.tensors import Array, Signature, Tensors, TensorSpec
+
+#: The default of torch 2.13, so the opset its translations are tested with; ONNX Runtime reads it since 1.17.
+#: Pinned, so that an upgrade of torch does not silently ask for newer servers.
+OPSET = 20
+
+#: An ONNX file is one protobuf message, and those end at 2 GiB.
+MAX_BYTES = 2**31 - 1
+
+#: Where the exporter writes Python source lines and paths of this machine into every node.
+_STACK_TRACE = "pkg.torch.onnx.stack_trace"
+
+
+class OnnxExporter:
+    """eager module → model.onnx"""
+
+    format = "onnx"
+    filename = "model.onnx"
+
+    def export(self, source: ExportSource, path: Path) -> None:
+        """Export and check the module, and save it as a single file."""
+        size = sum(tensor.nbytes for tensor in source.module.state_dict().values())
+        if size > MAX_BYTES:
+            expected = f"weights of at most {MAX_BYTES:,} bytes, as in one ONNX file"
+            raise ExportError(f"onnx: expected {expected}, found {size:,}; export torchscript")
+        try:
+            program = _program(source)
+            _forget_paths(program)
+            model = program.model_proto
+            onnx.checker.check_model(model, full_check=True)
+            data = model.SerializeToString()
+        except Exception as error:
+            raise ExportError(f"onnx: the module cannot be exported: {_reason(error)}") from error
+        path.write_bytes(data)
+
+    def open(self, path: Path, signature: Signature) -> Run:
+        """Load with ONNX Runtime, with the optimisations it applies by default."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors: its warnings about unused initializers are no news for anybody here
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ExportError(f"onnx: cannot open {path.name}: {first_line(error)}") from error
+        names = [spec.name for spec in signature.outputs]
+
+        def run(inputs: Tensors) -> dict[str, Array]:
+            return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+        return run
+
+
+def _program(source: ExportSource) -> ONNXProgram:
+    """Run torch's exporter, with its talk kept off the terminal."""
+    signature = source.signature
+    free = signature.max_batch_size > 1
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            source.module,
+            source.example(),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[spec.name for spec in signature.inputs],
+            output_names=[spec.name for spec in signature.outputs],
+            dynamic_shapes=tuple(_free_axes(spec, free_batch=free) for spec in signature.inputs),
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx.export returned nothing")
+    return program
+
+
+def _free_axes(spec: TensorSpec, *, free_batch: bool) -> dict[int, str]:
+    """Return which axes of an input are free, with the names they get in the file."""
+    axes = {axis: f"{spec.name}_{axis}" for axis, length in enumerate(spec.shape, start=1) if length is None}
+    return {0: "batch", **axes} if free_batch else axes
+
+
+def _forget_paths(program: ONNXProgram) -> None:
+    """Remove the source lines and paths that the exporter noted on every node."""
+    functions = program.model.functions.values()
+    for node in itertools.chain(program.model.graph.all_nodes(), *(function.all_nodes() for function in functions)):
+        node.metadata_props.pop(_STACK_TRACE, None)
+
+
+def _reason(error: Exception) -> str:
+    """Return the innermost cause: the exporter wraps it in advice that fills a screen."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    # torch.compile's front end opens with what it was doing, and says what went wrong further down.
+    lines = (line.strip() for line in str(cause).splitlines())
+    explained = next((line for line in lines if line.startswith("Explanation: ")), None)
+    return explained or first_line(cause)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's talk off the terminal: pages of graph and remarks, of which a failure raises what counts.
+
+    Warnings are silenced one by one. Logs and prints are process-wide, so this is not for use beside other threads.
+    """
+    talk = io.StringIO()
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(talk), redirect_stderr(talk):
+            # Meant so: the batch axis of the first input is the batch axis of all.
+            warnings.filterwarnings("ignore", r"# The axis name: \w+ will not be used", UserWarning)
+            # A recurrent layer's own list of its weights, which it keeps beside the parameters.
+            warnings.filterwarnings("ignore", r"The tensor attributes? self\..*_flat_weights", UserWarning)
+            # torch's own use of what it calls deprecated: in copying what it has traced, in unrolling recurrent layers.
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", r"_check_is_size will be removed", FutureWarning)
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,64 @@
+"""The report people read: per format and output, what was found beside what was allowed."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from export.publish import FormatResult, Publication
+from models.manifest import OutputParity
+
+#: Width of a report that goes to a file or a pipe, where rich would assume 80 columns and wrap every number.
+_PLAIN_WIDTH = 125
+
+
+def show(publication: Publication, console: Console) -> None:
+    """Print the table, a line for each fault, and what was published."""
+    first = next((result.artifact.parity for result in publication.results if result.artifact), None)
+    if first is not None:
+        sizes = ", ".join(map(str, first.batch_sizes))
+        console.print(
+            f"{publication.model}: saved files against the eager model, {first.samples} real samples in batches of {sizes}"
+        )
+    console.print(_table(publication))
+    for result in publication.results:
+        for fault in result.faults:
+            console.print(Text(f"{result.format}: {fault}", style="red"), soft_wrap=True)
+    version = publication.version
+    if version is None:
+        console.print(Text(f"{publication.model}: nothing published", style="bold red"))
+        return
+    name = f"{version.manifest.model}/{version.manifest.version}"
+    console.print(Text.assemble("published ", (name, "bold green"), f" sha256:{version.digest}"), soft_wrap=True)
+
+
+def terminal() -> Console:
+    """Return a console on standard output that does not squeeze the table where nobody's terminal sets a width."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+def _table(publication: Publication) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("format", "size", "output", "max abs", "max rel", "noise floor", "tolerance", "decisions", ""):
+        table.add_column(heading, justify="left" if heading in ("format", "output", "") else "right", no_wrap=True)
+    for result in publication.results:
+        for cells in _rows(result):
+            table.add_row(*cells)
+    return table
+
+
+def _rows(result: FormatResult) -> list[list[str | Text]]:
+    if result.artifact is None:
+        return [[result.format, *["–"] * 7, Text("not exported", style="bold red")]]
+    size = f"{result.artifact.size_bytes / 1000:,.0f} kB"
+    outputs = result.artifact.parity.outputs
+    heads = [(result.format, size), *[("", "")] * (len(outputs) - 1)]
+    return [[*head, *_cells(output)] for head, output in zip(heads, outputs, strict=True)]
+
+
+def _cells(output: OutputParity) -> list[str | Text]:
+    verdict = Text("equal", style="green") if output.passed else Text("DIFFERS", style="bold red")
+    if output.equal_decisions is not None:
+        return [output.output, "–", "–", "–", "–", f"{output.equal_decisions:.2%}", verdict]
+    errors = (output.max_absolute, output.max_relative, output.noise_floor, output.tolerance)
+    return [output.output, *(f"{error:.1e}" for error in errors), "–", verdict]

@@ -1,0 +1,70 @@
+"""TorchScript: the eager module traced into `model.pt`, which libtorch runs without Python.
+
+A trace writes down what one run did. That is safe here because parity runs the file on other data and at other batch
+sizes than it was traced with. Upstream calls TorchScript deprecated in favour of torch.export; it still loads everywhere.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from export.exporter import ExportError, ExportSource, Run, first_line
+from export.threads import one_thread
+from models.tensors import Array, Signature, Tensors
+
+
+class TorchScriptExporter:
+    """eager module → model.pt"""
+
+    format = "torchscript"
+    filename = "model.pt"
+
+    def export(self, source: ExportSource, path: Path) -> None:
+        """Trace, freeze and save the module."""
+        buffer = io.BytesIO()
+        try:
+            with _quiet(), torch.no_grad():
+                # check_trace would run the module twice on this one example; parity runs the file on every sample.
+                traced = torch.jit.trace(source.module, source.example(), check_trace=False)  # type: ignore[no-untyped-call]
+                # Freezing turns weights into constants and folds batch normalisation. It needs eval mode, which is given.
+                torch.jit.save(torch.jit.freeze(traced), buffer)
+        except Exception as error:
+            raise ExportError(f"torchscript: the module cannot be traced: {first_line(error)}") from error
+        # Written here and not by torch, which says "failed writing file" where the system says that the disk is full.
+        path.write_bytes(buffer.getbuffer())
+
+    def open(self, path: Path, signature: Signature) -> Run:
+        """Load with torch.jit.load; outputs are named by their place in the signature, for the file does not name them."""
+        try:
+            with _quiet():
+                module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise ExportError(f"torchscript: cannot open {path.name}: {first_line(error)}") from error
+        names = [spec.name for spec in signature.outputs]
+
+        def run(inputs: Tensors) -> dict[str, Array]:
+            tensors = [torch.from_numpy(inputs[spec.name].copy()) for spec in signature.inputs]
+            try:
+                with one_thread(), torch.inference_mode():
+                    outputs = module(*tensors)
+            except RuntimeError as error:
+                # libtorch prints the whole traced program; what went wrong is the last line.
+                raise RuntimeError(str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")) from error
+            return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
+
+        return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what is known and decided, and nothing else."""
+    with warnings.catch_warnings():
+        # Known: the docs say so, and `exported_program` is the successor.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        # The tracer suspects each Python decision on a tensor, a shape assertion too; parity knows which one mattered.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield

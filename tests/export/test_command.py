@@ -1,0 +1,170 @@
+"""The command line: what it prints where, and what its exit code says."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cli
+from export.exporter import ExportError, ExportSource
+from export.torchscript import TorchScriptExporter
+from models import spec as specs
+from models.repository import Repository
+from models.spec import DataError, ModelSpec, UnknownModel
+from models.tensors import Array
+from tests.export import checkpoints
+from training import checkpoint
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, in a tree whose only model is the toy."""
+
+    def find(name: str) -> ModelSpec:
+        if name != "toy":
+            raise UnknownModel(f"model: expected one of toy, found {name!r}")
+        return checkpoints.spec()
+
+    monkeypatch.setattr(specs, "available", lambda: ["toy"])
+    monkeypatch.setattr(specs, "find", find)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(folder: Path) -> Path:
+    """Leave a checkpoint where training would."""
+    return checkpoints.save(checkpoint.new_path(folder / "checkpoints", "toy")).path
+
+
+def export(*words: str) -> int:
+    return cli.main(["export", *words, "--formats", "torchscript"])
+
+
+def test_a_model_name_exports_its_newest_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder)
+    newest = save(folder)
+    assert export("toy") == 0
+    version = Repository(folder / "models").open("toy", 1)
+    assert version.manifest.checkpoint == checkpoint.load(newest).sha256
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == "toy: saved files against the eager model, 50 real samples in batches of 1, 2, 7, 8"
+    assert " ".join(lines[1].split()) == "format size output max abs max rel noise floor tolerance decisions"
+    assert lines[2].split()[0] == "torchscript"
+    assert lines[2].split()[-1] == "equal"
+    assert lines[3].split() == ["class", "–", "–", "–", "–", "100.00%", "equal"]
+    assert lines[-1] == f"published toy/1 sha256:{version.digest}"
+    assert err == ""
+
+
+def test_a_path_and_a_repository_may_be_named(folder: Path) -> None:
+    path = checkpoints.save(folder / "elsewhere" / "one").path
+    assert export(str(path), "--repository", "other") == 0
+    assert Repository(folder / "other").versions("toy") == [1]
+
+
+def test_both_formats_unless_told_otherwise(folder: Path) -> None:
+    save(folder)
+    assert cli.main(["export", "toy"]) == 0
+    version = Repository(folder / "models").open("toy", 1)
+    assert [artifact.format for artifact in version.manifest.artifacts] == ["onnx", "torchscript"]
+
+
+def test_a_file_that_differs_is_exit_code_1(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = TorchScriptExporter.open
+
+    def wrong(self: TorchScriptExporter, path: Path, signature: object) -> object:
+        run = opened(self, path, checkpoints.spec().signature)
+        return lambda inputs: {name: array + np.array(1, array.dtype) for name, array in run(inputs).items()}
+
+    monkeypatch.setattr(TorchScriptExporter, "open", wrong)
+    save(folder)
+    assert export("toy") == 1
+    out = capsys.readouterr().out
+    assert out.count("DIFFERS") == 2
+    assert "torchscript: probabilities: 1,000 of 1,000 values are off; worst: sample " in out
+    assert out.splitlines()[-1] == "toy: nothing published"
+    assert Repository(folder / "models").versions("toy") == []
+
+
+def test_a_format_that_fails_is_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(self: TorchScriptExporter, source: ExportSource, path: Path) -> None:
+        raise ExportError("torchscript: the module cannot be traced: it reads the weather")
+
+    monkeypatch.setattr(TorchScriptExporter, "export", cannot)
+    save(folder)
+    assert export("toy") == 2
+    out, err = capsys.readouterr()
+    assert err == "sameway export: torchscript: the module cannot be traced: it reads the weather\n"
+    assert "not exported" in out
+    assert out.splitlines()[-1] == "toy: nothing published"
+
+
+def damaged(folder: Path) -> None:
+    (save(folder) / checkpoint.WEIGHTS).write_bytes(b"damaged")
+
+
+def of_another_model(folder: Path) -> None:
+    path = checkpoint.new_path(folder / "checkpoints", "toy")
+    checkpoints.save(path, origin=replace(checkpoints.ORIGIN, model="other"))
+
+
+def unwritable(folder: Path) -> None:
+    save(folder)
+    (folder / "models").write_text("a file where the repository should be")
+
+
+def nothing(folder: Path) -> None:
+    """Leave the folder empty."""
+
+
+@pytest.mark.parametrize(
+    ("prepare", "word", "message"),
+    [
+        (nothing, "toy", "no checkpoint of 'toy'"),
+        (nothing, "toyz", "expected a model (toy) or the path of a checkpoint, found 'toyz'"),
+        (damaged, "toy", "damaged"),
+        (of_another_model, "toy", "model: expected one of toy, found 'other'"),
+        (unwritable, "toy", "cannot write to models/toy"),
+    ],
+)
+def test_what_cannot_run_is_one_line_and_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[[Path], None], word: str, message: str
+) -> None:
+    prepare(folder)
+    assert export(word) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("sameway export: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_missing_data_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(count: int, data_dir: Path | None) -> dict[str, Array]:
+        raise DataError(f"{data_dir}/images.gz: no such file")
+
+    monkeypatch.setattr(specs, "find", lambda name: replace(checkpoints.spec(), samples=missing))
+    save(folder)
+    assert export("toy", "--data-dir", "nowhere") == 2
+    assert capsys.readouterr().err == "sameway export: nowhere/images.gz: no such file\n"
+
+
+@pytest.mark.parametrize("formats", ["onnxx", "", "onnx,,torchscript"])
+def test_an_unknown_format_is_a_wrong_command_line(formats: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", "toy", "--formats", formats])
+    assert stopped.value.code == 2
+    assert "expected some of onnx, torchscript" in capsys.readouterr().err
+
+
+def test_the_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["export", "--help"])
+    assert "0  published\n" in capsys.readouterr().out

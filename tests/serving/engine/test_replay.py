@@ -1,0 +1,110 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.tensors import Array, Signature, Tensors, TensorSpec
+from serving.engine.replay import ReplayError, replay, replay_content
+from tests import toys
+from tests.serving.sessions import SIGNATURE, FakeSession, double, rows
+
+GOLDEN = ({"x": rows(1, 2, 3)}, {"y": rows(2, 4, 6)})
+
+
+def test_the_golden_sample_is_replayed_alone_and_in_the_largest_batch() -> None:
+    session = FakeSession()
+    replay(session, SIGNATURE, GOLDEN, {})
+    alone, largest = session.batches
+    assert alone.tolist() == rows(1).tolist()
+    assert largest.tolist() == rows(1, 2, 3, 1, 2, 3, 1, 2).tolist()
+
+
+def test_a_golden_sample_larger_than_a_batch_is_cut() -> None:
+    session = FakeSession()
+    numbers = list(range(20))
+    replay(session, SIGNATURE, ({"x": rows(*numbers)}, {"y": rows(*numbers) * 2}), {})
+    assert [len(batch) for batch in session.batches] == [1, 8]
+
+
+def test_a_difference_within_the_tolerance_passes_and_one_past_it_does_not() -> None:
+    session = FakeSession(lambda inputs: {"y": inputs["x"] * 2 + np.float32(0.25)})
+    replay(session, SIGNATURE, GOLDEN, {"y": 0.25})
+    with pytest.raises(ReplayError, match=r"output 'y' differs by up to 0\.25, allowed are 0\.2"):
+        replay(session, SIGNATURE, GOLDEN, {"y": 0.2})
+
+
+def test_an_output_that_the_tolerance_does_not_name_must_be_equal() -> None:
+    session = FakeSession(lambda inputs: {"y": np.nextafter(inputs["x"] * 2, np.float32(np.inf))})
+    with pytest.raises(ReplayError):
+        replay(session, SIGNATURE, GOLDEN, {})
+
+
+def test_a_batch_that_answers_otherwise_than_a_lone_row_does_not_pass() -> None:
+    def mean_of_the_batch(inputs: Tensors) -> Tensors:
+        return {"y": np.broadcast_to(inputs["x"].mean(axis=0) * 2, inputs["x"].shape)}
+
+    with pytest.raises(ReplayError, match="8 rows: output 'y'"):
+        replay(FakeSession(mean_of_the_batch), SIGNATURE, GOLDEN, {"y": 0.01})
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        lambda inputs: {"y": inputs["x"] * np.float32(np.nan)},
+        lambda inputs: {"y": inputs["x"] * np.float32(np.inf)},
+        lambda inputs: {"y": inputs["x"][:0]},
+        lambda inputs: {"y": inputs["x"].astype(np.float64)},
+        lambda inputs: {"z": inputs["x"]},
+        lambda inputs: 1 / 0,
+    ],
+    ids=["nan", "infinite", "no rows", "datatype", "name", "raises"],
+)
+def test_a_session_that_answers_nonsense_does_not_pass(found: Callable[[Tensors], Tensors]) -> None:
+    with pytest.raises(ReplayError, match="golden sample"):
+        replay(FakeSession(found), SIGNATURE, GOLDEN, {"y": 1e9})
+
+
+def test_a_golden_nan_must_be_answered_by_a_nan() -> None:
+    golden = ({"x": rows(np.nan)}, {"y": rows(np.nan)})
+    replay(FakeSession(), SIGNATURE, golden, {})
+    with pytest.raises(ReplayError):
+        replay(FakeSession(lambda inputs: {"y": np.zeros_like(inputs["x"])}), SIGNATURE, golden, {"y": 1.0})
+
+
+def test_integers_must_be_equal_whatever_the_tolerance() -> None:
+    spec = TensorSpec("y", "INT64", (2,))
+    signature = replace(SIGNATURE, outputs=(spec,))
+    golden = ({"x": rows(1)}, {"y": np.array([[2, -2]])})
+    replay(FakeSession(lambda inputs: {"y": (inputs["x"] * 2).astype(np.int64)}), signature, golden, {})
+    with pytest.raises(ReplayError):
+        replay(FakeSession(lambda inputs: {"y": (inputs["x"] * 3).astype(np.int64)}), signature, golden, {"y": 9.0})
+
+
+def test_golden_inputs_of_another_signature_do_not_pass() -> None:
+    with pytest.raises(ReplayError, match="cannot be run"):
+        replay(FakeSession(), SIGNATURE, ({"x": rows(1).astype(np.float64)}, {"y": rows(2)}), {})
+
+
+def test_golden_outputs_of_another_shape_do_not_pass() -> None:
+    with pytest.raises(ReplayError):
+        replay(FakeSession(), SIGNATURE, ({"x": rows(1)}, {"y": rows(2)[:, :1]}), {"y": 99.0})
+
+
+def test_without_a_batch_axis_the_sample_is_replayed_once_and_whole() -> None:
+    signature = Signature((TensorSpec("x", "FP32", (2,)),), (TensorSpec("y", "FP32", (2,)),), max_batch_size=0)
+    session = FakeSession(double)
+    vector: Array = np.array([1, 2], np.float32)
+    replay(session, signature, ({"x": vector}, {"y": vector * 2}), {})
+    assert [batch.tolist() for batch in session.batches] == [[1, 2]]
+
+
+def test_content_that_is_read_back_as_it_was_written_passes() -> None:
+    replay_content(toys.content(), {"image": toys.images(3)})
+
+
+def test_content_of_another_size_than_the_golden_input_does_not_pass() -> None:
+    content = toys.content()
+    larger = replace(content, input=replace(content.input, width=8, height=8))
+    with pytest.raises(ReplayError, match="read as other pixels"):
+        replay_content(larger, {"image": toys.images(1)})

@@ -1,0 +1,150 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.repository import ModelVersion, Repository
+from models.tensors import SignatureError
+from serving.backends.base import BackendError
+from serving.backends.onnx import OnnxBackend
+from serving.engine.replay import ReplayError
+from serving.engine.served import ServedVersion
+from serving.errors import DeadlineExceeded, InvalidInput, ModelNotReady, Overloaded
+from serving.metrics import Metrics
+from serving.model_config import ConfigError, ModelConfig
+from serving.request import InferRequest
+from tests import toys
+from tests.serving.sessions import PATIENCE, Gate
+
+Open = Callable[..., ServedVersion]
+
+
+@pytest.fixture
+def version(toy_repository: Path) -> ModelVersion:
+    return Repository(toy_repository).open("toy", 1)
+
+
+@pytest.fixture
+def opened(version: ModelVersion) -> Iterator[Open]:
+    """Open the toy with some configuration; it is closed after the test."""
+    served: list[ServedVersion] = []
+
+    def begin(metrics: Metrics | None = None, **config: object) -> ServedVersion:
+        served.append(ServedVersion.open(version, ModelConfig(**config), metrics or Metrics()))  # type: ignore[arg-type]
+        return served[-1]
+
+    yield begin
+    for one in served:
+        one.close(drain_seconds=PATIENCE)
+
+
+def held(version: ModelVersion, gate: Gate, **config: object) -> ServedVersion:
+    """Return the toy around a session of the test's own."""
+    given = ModelConfig(**config)  # type: ignore[arg-type]
+    return ServedVersion(version, given, backend=OnnxBackend(), format="onnx", sessions=[gate], metrics=Metrics())
+
+
+def wish(count: int = 1, *, deadline: float | None = None, outputs: tuple[str, ...] | None = None) -> InferRequest:
+    return InferRequest("toy", 1, {"image": toys.images(count)}, deadline=deadline, outputs=outputs)
+
+
+def toy_gate() -> Gate:
+    """Return a session that answers as the toy does, once it is let."""
+    return Gate(lambda inputs: toys.reference(inputs["image"]), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("instances", [1, 3])
+def test_answers_are_those_of_the_reference(opened: Open, count: int, instances: int) -> None:
+    response = opened(instances=instances).submit(wish(count)).result(PATIENCE)
+    expected = toys.reference(toys.images(count))
+    np.testing.assert_allclose(response.outputs["probabilities"], expected["probabilities"], atol=1e-5)
+    np.testing.assert_array_equal(response.outputs["class"], expected["class"])
+
+
+def test_metadata_say_what_the_manifest_says(opened: Open, version: ModelVersion) -> None:
+    metadata = opened(timeout_seconds=7.0).metadata
+    assert (metadata.name, metadata.version, metadata.versions) == ("toy", 1, (1,))
+    assert metadata.digest == version.digest
+    assert metadata.signature == version.manifest.signature
+    assert metadata.timeout_seconds == 7.0
+
+
+def test_a_request_is_judged_alone_before_it_waits(opened: Open) -> None:
+    served = opened()
+    with pytest.raises(SignatureError, match="image"):
+        served.submit(InferRequest("toy", 1, {"image": toys.images(1)[:, :2]}))
+    with pytest.raises(SignatureError, match="1 to 8 rows"):
+        served.submit(wish(9))
+    with pytest.raises(InvalidInput, match="probabilities"):
+        served.submit(wish(outputs=("probabilities", "nothing")))
+
+
+def test_a_full_queue_refuses_and_leaves_those_who_wait_alone(version: ModelVersion) -> None:
+    gate = toy_gate()
+    served = held(version, gate, queue_rows=8)
+    running = served.submit(wish())
+    assert gate.entered.wait(PATIENCE)
+    waiting = [served.submit(wish()) for _ in range(8)]
+    with pytest.raises(Overloaded):
+        served.submit(wish())
+    gate.opened.set()
+    for future in (running, *waiting):
+        assert future.result(PATIENCE).outputs["class"].shape == (1,)
+    assert served.close(drain_seconds=PATIENCE)
+
+
+def test_a_queue_smaller_than_the_largest_request_is_a_wrong_configuration(version: ModelVersion) -> None:
+    with pytest.raises(ConfigError, match="queue_rows: expected at least max_batch_size, 8, found 7"):
+        ServedVersion.open(version, ModelConfig(queue_rows=7), Metrics())
+
+
+def test_a_deadline_in_the_past_is_not_taken_for_none(opened: Open) -> None:
+    with pytest.raises(DeadlineExceeded):
+        opened().submit(wish(deadline=0.0)).result(PATIENCE)
+
+
+def test_closing_finishes_what_was_accepted_and_refuses_the_rest(version: ModelVersion) -> None:
+    gate = toy_gate()
+    served = held(version, gate)
+    accepted = [served.submit(wish()) for _ in range(5)]
+    assert gate.entered.wait(PATIENCE)
+    assert not served.close(drain_seconds=0.0)
+    with pytest.raises(ModelNotReady):
+        served.submit(wish())
+    assert not gate.closed  # its thread still uses it
+    gate.opened.set()
+    assert served.close(drain_seconds=PATIENCE)
+    assert [future.result(0).outputs["class"].shape for future in accepted] == [(1,)] * 5
+    assert gate.closed
+
+
+def test_a_golden_sample_that_is_not_reproduced_closes_the_door(tmp_path: Path) -> None:
+    wrong = toys.reference(toys.images(8, seed=99))
+    wrong["probabilities"] = wrong["probabilities"][:, ::-1]
+    version = toys.publish(tmp_path, golden=wrong)
+    with pytest.raises(ReplayError, match="'probabilities' differs"):
+        ServedVersion.open(version, ModelConfig(), Metrics())
+
+
+@pytest.mark.parametrize("format", ["torchscript", "tensorrt", ""])
+def test_a_format_that_the_version_lacks_is_named(version: ModelVersion, format: str) -> None:
+    with pytest.raises(BackendError, match=r"expected one this version has \(onnx\)"):
+        ServedVersion.open(version, ModelConfig(format=format), Metrics())
+
+
+def test_the_configured_format_is_the_one_that_runs(toy_in_both_formats: Path) -> None:
+    both = Repository(toy_in_both_formats).open("toy", 1)
+    for format, platform in (("onnx", "onnx_onnxv1"), ("torchscript", "pytorch_torchscript")):
+        served = ServedVersion.open(both, ModelConfig(format=format), Metrics())
+        assert (served.format, served.metadata.platform) == (format, platform)
+        assert served.close(drain_seconds=PATIENCE)
+
+
+def test_opening_says_in_the_metrics_what_is_served(opened: Open, version: ModelVersion) -> None:
+    metrics = Metrics()
+    opened(metrics)
+    labels = {"model": "toy", "version": "1", "format": "onnx", "digest": version.digest}
+    assert metrics.registry.get_sample_value("sameway_model_info", labels) == 1
+    assert metrics.registry.get_sample_value("sameway_queue_rows", {"model": "toy", "version": "1"}) == 0

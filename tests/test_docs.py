@@ -1,0 +1,91 @@
+"""Every command that the README and the docs show is run: here, in order, as a reader would type it, or by `.ci/run`."""
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import demo
+from models import spec
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+#: Commands that are run elsewhere, and the file that runs them with the words to be found there.
+RUN_ELSEWHERE = {
+    "make demo": (".ci/run", "make demo"),
+    "make test": (".ci/run", "make test"),
+    "docker build --target serve -t sameway:serve .": ("tests/deploy/test_docker.py", '"--target", "serve"'),
+    "docker run --read-only -p 8000:8000 sameway:serve": ("tests/deploy/test_docker.py", '"--read-only"'),
+}
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page's `sh` blocks, without their comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def run(command: str, *, port: int, folder: Path) -> "subprocess.Popen[bytes] | None":
+    """Run one command with our own `sameway` and port; return the process of a server, which goes on."""
+    words = shlex.split(command.replace("8000", str(port)))
+    if words[0] == "sameway":
+        words[0] = str(Path(sys.executable).with_name("sameway"))
+    if "serve" in words[:2]:
+        server = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL)
+        wait_until_ready(port, server)
+        return server
+    if words[0] == "curl":
+        words[1:1] = ["--silent", "--show-error", "--fail"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return None
+
+
+def wait_until_ready(port: int, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.05)
+    pytest.fail("the server did not become ready")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    image, label = demo.held_out()  # what `make demo` leaves behind
+    (tmp_path / ".demo").mkdir()
+    (tmp_path / ".demo" / f"digit-{label}.png").write_bytes(spec.find("digits").content.input.to_png(image))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    servers = []
+    try:
+        for command in commands(page):
+            if command in RUN_ELSEWHERE:
+                file, words = RUN_ELSEWHERE[command]
+                assert words in (ROOT / file).read_text(), f"{command}: {file} does not run it any more"
+            elif (server := run(command, port=port, folder=tmp_path)) is not None:
+                servers.append(server)
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGTERM)
+    for server in servers:
+        assert server.wait(timeout=30) == 0
+
+
+def test_every_file_the_pages_link_to_is_there() -> None:
+    for page in [*PAGES, ROOT / "models" / "digits" / "README.md"]:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

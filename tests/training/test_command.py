@@ -1,0 +1,178 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import cli
+from models import spec as specs
+from models.spec import DataError, Datasets, ModelSpec
+from tests.training import toys
+from training import checkpoint, command
+from training.task import TrainingError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    """Make the toy the one model that the command finds."""
+    toy = toys.spec()
+    monkeypatch.setattr(command, "find", lambda name: toy if name == "toy" else specs.find(name))
+    return toy
+
+
+def failure(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Run the command, which is to fail; return the exit code and the one line on standard error."""
+    exit_code = cli.main(["train", *words])
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured
+    assert lines[0].startswith("sameway train: ")
+    return exit_code, lines[0].removeprefix("sameway train: ")
+
+
+def test_it_trains_scores_and_saves(toy: ModelSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "toy", "--epochs", "4", "--seed", "9", "--batch-size", "8", "--learning-rate", "0.1"]) == 0
+    captured = capsys.readouterr()
+    path = checkpoint.newest(Path("checkpoints"), "toy")
+    saved = checkpoint.load(path)
+    assert (saved.origin.model, saved.origin.seed) == ("toy", 9)
+    recipe = {**saved.origin.recipe}
+    assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (4, 8, 0.1)
+    assert recipe["weight_decay"] == toy.recipe.weight_decay
+    checkpoint.restore(saved, toy.build())
+    lines = captured.out.splitlines()
+    assert sum(line.startswith("epoch ") for line in lines) == 4
+    assert lines[-1] == f"checkpoint {path}"
+    accuracy = 100 * saved.origin.scores["accuracy"]
+    assert f"toy: test accuracy {accuracy:.2f} % (95 % interval " in captured.out
+    assert "on cpu, seed 9" in captured.out
+    assert captured.err == ""
+    assert sorted(path.name for path in Path().iterdir()) == ["checkpoints"]
+
+
+def test_the_same_command_gives_the_same_file(toy: ModelSpec) -> None:
+    digests = []
+    for seed in ("1", "1", "2"):
+        assert cli.main(["train", "toy", "--epochs", "2", "--seed", seed, "--checkpoints", "kept"]) == 0
+        digests.append(checkpoint.load(checkpoint.newest(Path("kept"), "toy")).sha256)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_its_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["train", "--help"])
+    text = capsys.readouterr().out
+    for option in ("--epochs", "--batch-size", "--learning-rate", "--seed", "--device", "--data-dir", "--checkpoints"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nobody"], "model: expected one of"),
+        (["toy", "--epochs", "0"], "epochs: expected 1 or more, found 0"),
+        (["toy", "--batch-size", "-1"], "batch_size: expected 1 or more, found -1"),
+        (["toy", "--learning-rate", "0"], "learning_rate: expected a finite number above 0, found 0.0"),
+        (["toy", "--learning-rate", "nan"], "learning_rate: expected a finite number above 0, found nan"),
+        (["toy", "--seed", "-1"], "seed: expected 0 to 9223372036854775807, found -1"),
+        (["toy", "--seed", str(2**64)], "seed: expected"),
+        (["toy", "--threads", "0"], "threads: expected 1 or more, found 0"),
+        (["toy", "--device", "cuda"], "device: expected a CUDA device that torch can use, found none"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(
+    toy: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    exit_code, line = failure(capsys, *words)
+    assert exit_code == 2
+    assert line.startswith(message)
+    assert checkpoints() == []
+
+
+def checkpoints() -> list[Path]:
+    return [path for path in Path("checkpoints").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("words", [["toy", "--epochs", "many"], ["toy", "--device", "tpu"], []])
+def test_what_argparse_refuses_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["train", *words])
+    assert "sameway train: error: " in capsys.readouterr().err
+
+
+def test_missing_data_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    exit_code, line = failure(capsys, "digits", "--data-dir", str(tmp_path / "absent"))
+    assert exit_code == 1
+    assert line.startswith(f"{tmp_path}/absent: expected train-images-idx3-ubyte.gz")
+
+
+def test_damaged_data_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damaged(data_dir: Path | None) -> Datasets:
+        raise DataError("file: damaged")
+
+    monkeypatch.setattr(command, "find", lambda name: replace(toy, datasets=damaged))
+    assert failure(capsys, "toy") == (1, "file: damaged")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(
+    toy: ModelSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    exit_code, line = failure(capsys, "toy", "--checkpoints", "file")
+    assert (exit_code, line) == (1, "file/toy: cannot write here: Not a directory")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    exit_code, line = failure(capsys, "toy")
+    assert exit_code == 1
+    assert line.endswith("cannot write the checkpoint: No space left on device")
+    assert checkpoints() == []
+
+
+def test_a_loss_that_blows_up_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def blow_up(*_: object, **__: object) -> None:
+        raise TrainingError("epoch 1, step 2: the loss is nan")
+
+    monkeypatch.setattr(command, "train", blow_up)
+    assert failure(capsys, "toy") == (1, "epoch 1, step 2: the loss is nan")
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    words = [sys.executable, "-W", "error", "-m", "cli", "train", "digits", "--epochs", "1000", "--threads", "1"]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert first.startswith("epoch    1/1000  loss ")
+    assert process.returncode == 130
+    assert errors == "sameway train: interrupted; no checkpoint was written\n"
+    assert checkpoints() == []
