@@ -122,6 +122,10 @@ def test_what_runs_in_production_imports_no_code_of_a_model(stage: str) -> None:
     assert not wrong
 
 
+#: gunicorn is given a front end by name and has nobody to wire it: that one function asks for it, when it is called.
+OUTWARDS = {("serving/frontends/flask_app.py", "serving.command"), ("serving/frontends/flask_app.py", "serving.settings")}
+
+
 def test_inside_serving_imports_go_inwards() -> None:
     wrong = []
     for path in sources("serving"):
@@ -129,6 +133,8 @@ def test_inside_serving_imports_go_inwards() -> None:
         for found in imports(path):
             parts = found.module.split(".")
             if parts[0] != "serving" or len(parts) < 2:
+                continue
+            if found.deferred and (str(path.relative_to(ROOT)), ".".join(parts[:2])) in OUTWARDS:
                 continue
             target = next((number for number, names in enumerate(LAYERS) if parts[1] in names), None)
             if target is None:

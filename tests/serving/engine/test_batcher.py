@@ -269,5 +269,5 @@ def test_several_takers_share_all_entries_and_none_is_taken_twice() -> None:
         assert not taker.is_alive()
     assert sorted(map(id, (one for batch in batches for one in batch))) == sorted(map(id, waiting))
     assert all(sum(one.rows for one in batch) <= 4 for batch in batches)
-    assert all(len({one.shape for one in batch}) == 1 for batch in batches)
+    assert all(len({one.line for one in batch}) == 1 for batch in batches)
     assert room.rows() == 0

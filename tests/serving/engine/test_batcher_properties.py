@@ -83,7 +83,7 @@ class WaitingRoom(RuleBasedStateMachine):
         expected: list[Entry] = []
         while not expected:
             line: list[Entry] = []
-            for one in [other for other in self.waiting if other.shape == self.waiting[0].shape]:
+            for one in [other for other in self.waiting if other.line == self.waiting[0].line]:
                 if sum(other.rows for other in line) + one.rows > BATCH_ROWS:
                     break
                 line.append(one)

@@ -7,6 +7,7 @@ import pytest
 from models.tensors import Tensors
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
+from serving.engine.statistics import Statistics
 from serving.errors import InferenceFailed, ServingError
 from serving.metrics import Metrics
 from serving.request import InferRequest
@@ -21,7 +22,9 @@ class Bench:
         self.metrics = Metrics()
         self.room = Batcher(batch_rows=8, queue_rows=1_000)
         identity = Identity("toy", 3, "d" * 64, SIGNATURE)
-        self.instance = Instance(identity, session, self.room, self.metrics.of_version("toy", 3), number=0)
+        self.instance = Instance(
+            identity, session, self.room, metrics=self.metrics.of_version("toy", 3), statistics=Statistics(), number=0
+        )
         self.instance.start()
 
     def ask(self, *numbers: float, outputs: tuple[str, ...] | None = None, id: str | None = None) -> Entry:
@@ -162,7 +165,9 @@ def test_an_entry_cancelled_between_the_queue_and_the_run_is_left_out(start: Sta
     assert bench.stop()
     taken = [_entry(1), _entry(666), _entry(2)]
     taken[1].future.cancel()
-    again = Instance(Identity("toy", 3, "", SIGNATURE), session, _Once(taken), bench.metrics.of_version("toy", 3), number=1)
+    series, statistics = bench.metrics.of_version("toy", 3), Statistics()
+    identity = Identity("toy", 3, "", SIGNATURE)
+    again = Instance(identity, session, _Once(taken), metrics=series, statistics=statistics, number=1)
     again.start()
     assert again.join(PATIENCE)
     assert [answer(taken[0]), answer(taken[2])] == [[[2, -2]], [[4, -4]]]

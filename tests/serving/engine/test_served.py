@@ -42,7 +42,9 @@ def opened(version: ModelVersion) -> Iterator[Open]:
 def held(version: ModelVersion, gate: Gate, **config: object) -> ServedVersion:
     """Return the toy around a session of the test's own."""
     given = ModelConfig(**config)  # type: ignore[arg-type]
-    return ServedVersion(version, given, backend=OnnxBackend(), format="onnx", sessions=[gate], metrics=Metrics())
+    return ServedVersion(
+        version, given, backend=OnnxBackend(), format="onnx", example={}, sessions=[gate], metrics=Metrics()
+    )
 
 
 def wish(count: int = 1, *, deadline: float | None = None, outputs: tuple[str, ...] | None = None) -> InferRequest:
