@@ -81,9 +81,7 @@ def test_an_unknown_flag_exits_with_2(name: str, capsys: pytest.CaptureFixture[s
     assert "--no-such-flag" in shown or "arguments are required" in shown
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "export"]
-)  # loadtest runs Locust in another process
+@pytest.mark.parametrize("name", ["train", "export"])  # loadtest runs Locust in another process
 def test_a_missing_extra_is_one_line_that_says_how_to_get_it(name: str) -> None:
     finished = sameway(name, "digits", program=without("torch", "lightning", "rich", "safetensors", "onnx", "onnxscript"))
     assert finished.returncode == 2

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.errors import BodyTooLarge
+from serving.errors import BodyTooLarge, ModelNotReady
 from serving.frontends.arrivals import Arrivals, Ending, Watch
 from serving.frontends.http_edge import LEAVING
 from serving.limits import Limits
@@ -54,6 +54,10 @@ class Endpoint:
             reply = self._dispatcher.refuse(request, error)
             await _send(send, request, reply, closing=True)
             return
+        except asyncio.CancelledError:
+            stopping = ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
+            await _send(send, request, self._dispatcher.refuse(request, stopping), closing=True)
+            raise
         request = HttpRequest(request.method, request.path, headers, body, time.monotonic())
         answer = self._dispatcher.handle(request)
         if isinstance(answer, Waiting):

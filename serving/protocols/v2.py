@@ -85,7 +85,7 @@ class V2:
 
     def index(self, request: HttpRequest) -> Reply:
         """Return every model of the repository with its state and the reason for it."""
-        only_ready = _only_ready(request.body)
+        only_ready = _only_ready(request.body, self._limits)
         return _json(
             [
                 {
@@ -124,14 +124,11 @@ def _tensor_json(signature: Signature, spec: TensorSpec) -> dict[str, object]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": shape}
 
 
-def _only_ready(body: bytes) -> bool:
+def _only_ready(body: bytes, limits: Limits) -> bool:
     """Return the index request's `ready` field; clients send an empty body where they mean false."""
     if not body.strip():
         return False
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest.at("body", expected="JSON or nothing", found=f"{len(body):,} bytes: {error}") from error
+    fields = v2_tensors.parse(body, limits)
     if not isinstance(fields, dict):
         raise MalformedRequest.at("body", expected="an object or nothing", found=v2_tensors.kind_of(fields))
     ready = fields.get("ready", False)

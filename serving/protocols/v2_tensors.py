@@ -32,10 +32,7 @@ Json = dict[str, Any]  # Any: JSON from a client, looked at field by field below
 
 def decode(body: bytes, *, model: str, version: int | None, limits: Limits) -> InferRequest:
     """Return the request in a V2 JSON body; raise MalformedRequest, InvalidInput or Unsupported naming the field."""
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest.at("body", expected="JSON", found=f"{len(body):,} bytes that are not: {error}") from error
+    fields = parse(body, limits)
     if not isinstance(fields, dict):
         raise MalformedRequest.at("body", expected="an object", found=kind_of(fields))
     inputs: dict[str, Array] = {}
@@ -47,6 +44,18 @@ def decode(body: bytes, *, model: str, version: int | None, limits: Limits) -> I
     if not inputs:
         raise MalformedRequest.at("inputs", expected="at least one input", found="none")
     return InferRequest(model, version, inputs, outputs=_wanted(fields, limits), id=_id(fields, limits))
+
+
+def parse(body: bytes, limits: Limits) -> object:
+    """Return the JSON in a body; raise MalformedRequest where there is none, or where it is built to fill the memory."""
+    # Counted before they are built; brackets in a text count too, but no text of ours has two million.
+    lists = body.count(b"[") + body.count(b"{")
+    if lists > limits.json_lists:
+        raise MalformedRequest.at("body", expected=f"at most {limits.json_lists:,} lists and objects", found=f"{lists:,}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest.at("body", expected="JSON", found=f"{len(body):,} bytes that are not: {error}") from error
 
 
 def encode(response: InferResponse, datatypes: Mapping[str, str]) -> bytes:
