@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.errors import BodyTooLarge
+from serving.errors import BodyTooLarge, ModelNotReady
 from serving.frontends.arrivals import Watch
 from serving.frontends.http_edge import LEAVING
 from serving.limits import Limits
@@ -17,16 +17,22 @@ class ClientLeft(Exception):
     """The client closed its connection before its request was complete."""
 
 
-async def read(scope: Scope, receive: Receive, dispatcher: Dispatcher, limits: Limits) -> HttpRequest | Reply:
-    """Return a whole request, or the reply for one whose body is too large; raise ClientLeft if it breaks off."""
+async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispatcher, limits: Limits) -> HttpRequest | Reply:
+    """Return a whole request, or the reply for one whose body is too large; raise ClientLeft if it breaks off.
+
+    Where the server stops before the request has come to its end, its client is told so, and then ClientLeft is raised.
+    """
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     method, path = scope["method"], _path(scope)
     try:
         body = await _body(headers, receive, limits.body_bytes)
     except BodyTooLarge as error:
-        # The rest of the body is not read, so the connection cannot be used again.
-        reply = dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), error)
-        return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, ("connection", "close")))
+        return closing(dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), error))
+    except asyncio.CancelledError:
+        stopping = ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
+        reply = dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), stopping)
+        await send_reply(send, method, closing(reply))
+        raise ClientLeft from None
     return HttpRequest(method, path, headers, body, time.monotonic())
 
 
@@ -60,6 +66,11 @@ def watch(scope: Scope, receive: Receive) -> Watch:
         return unwatch
 
     return edge or listen
+
+
+def closing(reply: Reply) -> Reply:
+    """Return the reply for a connection that cannot be used again: the rest of a body is left unread on it."""
+    return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, ("connection", "close")))
 
 
 async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:

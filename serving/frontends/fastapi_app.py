@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from serving.frontends.arrivals import Arrivals, Ending
-from serving.frontends.asgi import ClientLeft, read, send_reply, watch
+from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
 from serving.limits import Limits
 from serving.protocols.route import Dispatcher, Reply, Waiting
 
@@ -37,7 +37,7 @@ class Endpoint:
         if scope["type"] != "http":
             raise RuntimeError(f"expected an http scope, found {scope['type']}")
         try:
-            request = await read(scope, receive, self._dispatcher, self._limits)
+            request = await read(scope, receive, send, dispatcher=self._dispatcher, limits=self._limits)
         except ClientLeft:
             return
         answer = request if isinstance(request, Reply) else self._dispatcher.handle(request)
@@ -47,9 +47,9 @@ class Endpoint:
         try:
             reply = await self._wait(answer, scope, receive)
         except asyncio.CancelledError:
-            # The server stops, and has waited for this request as long as it may.
-            await send_reply(send, scope["method"], answer.interrupted())
-            raise
+            # The server stops, and has waited for this request as long as it may. Told so, the client has its answer.
+            await send_reply(send, scope["method"], closing(answer.interrupted()))
+            return
         if reply is not None:
             await send_reply(send, scope["method"], reply)
 

@@ -67,7 +67,7 @@ class WsgiEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            request = await read(scope, receive, self._dispatcher, self._limits)
+            request = await read(scope, receive, send, dispatcher=self._dispatcher, limits=self._limits)
         except ClientLeft:
             return
         reply = request if isinstance(request, Reply) else await self._run(request, scope, receive)

@@ -6,12 +6,17 @@ from typing import Any
 import orjson
 
 from serving.errors import MalformedRequest
+from serving.limits import Limits
 
 Json = dict[str, Any]  # Any: JSON from a client, looked at field by field by whoever reads it
 
 
-def parse(body: bytes | memoryview, *, depth: int) -> Json:
-    """Return the object in a body; raise MalformedRequest for anything else."""
+def parse(body: bytes | memoryview, limits: Limits) -> Json:
+    """Return the object in a body; raise MalformedRequest for anything else, or where it is built to fill the memory."""
+    # Counted before they are built; brackets in a text count too, but no text of ours has two million.
+    lists = _brackets(body)
+    if lists > limits.json_lists:
+        raise MalformedRequest.at("body", expected=f"at most {limits.json_lists:,} lists and objects", found=f"{lists:,}")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -19,8 +24,8 @@ def parse(body: bytes | memoryview, *, depth: int) -> Json:
     if not isinstance(value, dict):
         raise MalformedRequest.at("body", expected="an object", found=kind(value))
     # Every level opens a bracket, so a body with few of them needs no look at its structure.
-    if _brackets(body) > depth and _deeper_than(value, depth):
-        raise MalformedRequest.at("body", expected=f"JSON nested at most {depth} deep", found="more")
+    if lists > limits.json_depth and _deeper_than(value, limits.json_depth):
+        raise MalformedRequest.at("body", expected=f"JSON nested at most {limits.json_depth} deep", found="more")
     return value
 
 

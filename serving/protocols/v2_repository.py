@@ -70,7 +70,7 @@ class V2Repository:
 
     def _fields(self, request: HttpRequest) -> Json:
         """Return the fields of a body; clients send an empty one where they have nothing to say."""
-        return parse(request.body, depth=self._limits.json_depth) if request.body.strip() else {}
+        return parse(request.body, self._limits) if request.body.strip() else {}
 
 
 def _status(name: str, version: int | None, state: State, reason: str) -> Json:

@@ -66,10 +66,13 @@ def decode(request: HttpRequest, signature: Signature, limits: Limits) -> V2Requ
 
 def _decode(head: memoryview, data: memoryview, signature: Signature, limits: Limits) -> V2Request:
     """Return what a JSON head says, with the tensors it does not hold itself taken from the data behind it."""
-    fields = parse(head, depth=limits.json_depth)
+    fields = parse(head, limits)
     inputs: dict[str, Array] = {}
     place = 0
-    for index, json in enumerate(_objects(fields, "inputs", limits.tensors)):
+    described = _objects(fields, "inputs", limits.tensors)
+    if not described:
+        raise MalformedRequest.at("inputs", expected="at least one input", found="none")
+    for index, json in enumerate(described):
         name, spec, shape = _described(json, f"inputs[{index}]", signature, limits)
         if name in inputs:
             raise MalformedRequest.at(f"inputs[{index}].name", expected="each input once", found=f"{name!r} again")
@@ -208,12 +211,12 @@ def _raw_text(body: memoryview, spec: TensorSpec, shape: tuple[int | None, ...])
 
 
 def _objects(fields: Json, key: str, most: int) -> list[Json]:
-    """Return a field that is a list of at most so many objects, and at least one where it is `inputs`."""
+    """Return a field that is a list of at most so many objects."""
     values = fields.get(key)
+    if isinstance(values, list) and len(values) > most:
+        raise MalformedRequest.at(key, expected=f"at most {most}", found=f"{len(values)}")
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise MalformedRequest.at(key, expected="a list of objects", found=kind(values))
-    if len(values) > most:
-        raise MalformedRequest.at(key, expected=f"at most {most}", found=f"{len(values)}")
     return values
 
 

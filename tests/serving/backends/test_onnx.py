@@ -1,0 +1,69 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.repository import Repository
+from models.tensors import Array, Signature, TensorSpec
+from serving.backends.base import BackendError
+from serving.backends.onnx import OnnxBackend
+from tests import toys
+from tests.serving import graphs
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        replace(toys.signature(), inputs=(TensorSpec("picture", "UINT8", (4, 4)),)),
+        replace(toys.signature(), outputs=toys.signature().outputs[:1]),
+        replace(toys.signature(), inputs=(*toys.signature().inputs, TensorSpec("mask", "UINT8", ()))),
+        replace(toys.signature(), outputs=(TensorSpec("Probabilities", "FP32", (3,)), toys.signature().outputs[1])),
+    ],
+    ids=["another input", "fewer outputs", "more inputs", "another case"],
+)
+def test_a_graph_whose_names_are_not_the_signature_s_is_not_opened(toy_repository: Path, signature: Signature) -> None:
+    artifact = toy_repository / "toy" / "1" / "model.onnx"
+    with pytest.raises(BackendError, match=r"model\.onnx: (in|out)puts: expected \["):
+        OnnxBackend().open(artifact, signature, device="cpu", threads=1)
+
+
+def test_outputs_are_matched_by_name_not_by_place(toy_repository: Path) -> None:
+    turned = replace(toys.signature(), outputs=tuple(reversed(toys.signature().outputs)))
+    session = OnnxBackend().open(toy_repository / "toy" / "1" / "model.onnx", turned, device="cpu", threads=1)
+    found = session.run({"image": toys.images(2)})
+    assert list(found) == ["class", "probabilities"]
+    np.testing.assert_array_equal(found["class"], toys.reference(toys.images(2))["class"])
+    session.close()
+
+
+@pytest.mark.parametrize("datatype", sorted(graphs.ELEMENTS))
+def test_every_datatype_goes_through_unchanged(tmp_path: Path, datatype: str) -> None:
+    version = graphs.publish_identity(tmp_path)
+    signature = version.manifest.signature
+    session = OnnxBackend().open(version.path / "model.onnx", signature, device="cpu", threads=1)
+    inputs = {spec.name: np.ones((2, 3), spec.dtype) for spec in signature.inputs}
+    edges = extremes(inputs[f"in_{datatype}"].dtype)
+    inputs[f"in_{datatype}"] = np.tile(edges, 2).reshape(2, 3)
+    found = session.run(inputs)[f"out_{datatype}"]
+    assert found.dtype == edges.dtype
+    np.testing.assert_array_equal(found, inputs[f"in_{datatype}"])
+    session.close()
+
+
+def extremes(dtype: "np.dtype[Any]") -> Array:  # Any: the datatype is the test's parameter
+    """Return the smallest, the largest and a middling value of a type."""
+    if dtype == np.bool_:
+        return np.array([False, True, True])
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return np.array([limits.min, limits.max, 1], dtype)
+
+
+def test_a_scalar_model_runs(tmp_path: Path) -> None:
+    version = graphs.publish_square_root(tmp_path)
+    opened = Repository(tmp_path).open("root", 1)
+    session = OnnxBackend().open(version.path / "model.onnx", opened.manifest.signature, device="cpu", threads=1)
+    found = session.run({"x": np.array(16, np.float32)})["root"]
+    assert (found.shape, float(found)) == ((), 4.0)
+    session.close()

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from serving import model_config
+from serving.model_config import ConfigError, ModelConfig
+
+
+def read(folder: Path, text: str) -> ModelConfig:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return model_config.read(path)
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    assert model_config.read(tmp_path / "config.toml") == ModelConfig()
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    assert read(tmp_path, "# nothing\n") == ModelConfig()
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    text = """
+        format = "onnx"
+        instances = 2
+        threads = 3
+        queue_rows = 4
+        queue_delay_seconds = 0.5
+        timeout_seconds = 6
+    """
+    expected = ModelConfig("onnx", instances=2, threads=3, queue_rows=4, queue_delay_seconds=0.5, timeout_seconds=6)
+    assert read(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("instance = 1", "expected the keys format, instances"),
+        ("[instances]\na = 1", "instances: expected a number, found {'a': 1}"),
+        ("[model]\ninstances = 1", "found 'model'"),
+        ("instances = 0", "instances: expected 1 to 64, found 0"),
+        ("instances = 65", "instances: expected 1 to 64, found 65"),
+        ("instances = -1", "instances"),
+        ("instances = 1.0", "instances: expected a number, found 1.0"),
+        ("instances = true", "instances: expected a number, found True"),
+        ('instances = "1"', "instances: expected a number, found '1'"),
+        ("instances = [1]", "instances"),
+        ("threads = 1979-05-27", "threads"),
+        ("queue_rows = 0", "queue_rows: expected 1 to 1e"),
+        ("queue_delay_seconds = -0.1", "queue_delay_seconds"),
+        ("queue_delay_seconds = nan", "queue_delay_seconds: expected 0 to 10, found nan"),
+        ("queue_delay_seconds = inf", "queue_delay_seconds"),
+        ("timeout_seconds = 0", "timeout_seconds: expected 0.001 to 3600, found 0"),
+        ("timeout_seconds = nan", "timeout_seconds"),
+        ("timeout_seconds = false", "timeout_seconds"),
+        ("format = 1", "format: expected a text, found 1"),
+        ("instances = 1\ninstances = 2", "config.toml: "),
+        ("instances 1", "config.toml: "),
+        ("\0", "config.toml: "),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_key_found_and_expected(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text)
+    assert message in str(error.value)
+    assert str(tmp_path) not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("instances", 64), ("queue_delay_seconds", 0), ("queue_delay_seconds", 10), ("timeout_seconds", 0.001)],
+)
+def test_values_at_the_edge_of_their_range_are_taken(tmp_path: Path, key: str, value: float) -> None:
+    assert getattr(read(tmp_path, f"{key} = {value}"), key) == value
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"config\.toml: "):
+        model_config.read(path)
+
+
+def test_what_cannot_be_read_is_refused_without_the_folders_of_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.mkdir()
+    with pytest.raises(ConfigError) as error:
+        model_config.read(path)
+    assert str(error.value) == "config.toml: Is a directory"

@@ -1,0 +1,68 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from serving.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SAMEWAY_{name.upper()}", raising=False)
+
+
+def settings(**given: Any) -> Settings:  # Any: as flags give them
+    return Settings(**given)
+
+
+def test_the_defaults_serve_all_of_models_to_this_machine_only() -> None:
+    found = settings()
+    assert (found.repository, found.host, found.port, found.models) == (Path("models"), "127.0.0.1", 8000, None)
+
+
+def test_the_environment_is_heard_and_a_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMEWAY_PORT", "9000")
+    monkeypatch.setenv("SAMEWAY_HOST", "0.0.0.0")
+    monkeypatch.setenv("SAMEWAY_MODELS", "a, b ,a,,")
+    found = settings(port=7000)
+    assert (found.host, found.port, found.models) == ("0.0.0.0", 7000, ("a", "b"))
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_no_models_named_means_all(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SAMEWAY_MODELS", text)
+    assert settings().models is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "-1"),
+        ("port", "65536"),
+        ("port", "http"),
+        ("port", ""),
+        ("drain_seconds", "-1"),
+        ("drain_seconds", "nan"),
+        ("drain_delay_seconds", "601"),
+        ("max_body_bytes", "0"),
+        ("max_body_bytes", "32MiB"),
+        ("log_level", "loud"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"SAMEWAY_{name.upper()}", value)
+    with pytest.raises(ValidationError) as error:
+        settings()
+    assert [problem["loc"] for problem in error.value.errors()] == [(name,)]
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        settings().port = 1
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_says_what_it_is_for(name: str) -> None:
+    assert Settings.model_fields[name].description
