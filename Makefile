@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit docker-test clean
+.PHONY: help demo test install format lint types unit ledger docker-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,11 +31,15 @@ types: install  ## static types, strict
 unit: install  ## the test suite, on two processes
 	$(BIN)/pytest -n 2 --dist worksteal
 
+ledger: install  ## 200,000 requests to each front end, liars and hang-ups among them: none lost, swapped or doubled
+	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
+	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
+
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy
 
-clean:  ## remove what the commands made; published versions stay
-	rm -rf $(VENV) .demo checkpoints runs .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove .venv, the demo, reports and caches; checkpoints and published versions stay
+	rm -rf $(VENV) .demo runs .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sameway needs Python 3.11 or newer; name one: make PYTHON=…"; exit 1; }

@@ -29,7 +29,7 @@ SUBCOMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return its exit code; 2 for a wrong command line or a missing extra."""
+    """Run one subcommand and return its exit code; 2 for a wrong command line or a missing extra, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else None
     if name not in SUBCOMMANDS:
@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"sameway {name}", description=command.__doc__, formatter_class=_Formatter)
     command.add_arguments(parser)
     arguments = parser.parse_args(words[1:])
-    exit_code: int = command.run(arguments)
+    try:
+        exit_code: int = command.run(arguments)
+    except KeyboardInterrupt:  # where there is something to say of it, the subcommand has caught it
+        return 130
     return exit_code
 
 

@@ -1,7 +1,7 @@
 """The reference: what the eager model answers on real samples, and how far an artifact may be from it, element by element.
 
 Measured once per model, before any artifact is looked at. What is wrong with the model itself is found here too: rows
-that depend on their neighbours, numbers so ill-conditioned that no comparison would mean anything.
+that depend on their neighbours, numbers that are none, or so ill-conditioned that no comparison would mean anything.
 """
 
 from collections.abc import Mapping
@@ -87,16 +87,17 @@ def measure(source: ExportSource) -> Reference:
     exact_alone = eager.in_float64(source, first, batch_size=1)
     again = eager.in_float32(source, first, batch_size=most)
     answers = (batched, alone, exact, exact_alone, again)
+    sound = _sound(inputs)
     outputs = {}
     for spec in source.signature.outputs:
         runs = _Runs(*(answer.outputs[spec.name] for answer in answers))
         if not is_discrete(runs.values):
-            outputs[spec.name] = _continuous(spec, runs)
+            outputs[spec.name] = _continuous(spec, runs, sound=sound)
             continue
         scores = None
         if spec.name in batched.scores:
             scores = _Runs(*(answer.scores[spec.name] for answer in answers))
-        outputs[spec.name] = _discrete(spec, runs, scores)
+        outputs[spec.name] = _discrete(spec, runs, scores, sound=sound)
     return Reference(inputs, outputs)
 
 
@@ -105,11 +106,11 @@ def is_discrete(values: Array) -> bool:
     return not np.issubdtype(values.dtype, np.floating)
 
 
-def _continuous(spec: TensorSpec, runs: _Runs) -> OutputReference:
+def _continuous(spec: TensorSpec, runs: _Runs, *, sound: Array) -> OutputReference:
     floor = float(np.max(runs.floors(), initial=0.0))
     scale = tolerance.scale(runs.values)
     measured = float(np.max(runs.noise(), initial=0.0))
-    fault = _chance(runs) or _dependence(runs)
+    fault = _not_finite(runs, sound) or _chance(runs) or _dependence(runs)
     if fault is None and measured > tolerance.ILL_CONDITIONED * scale:
         fault = (
             f"ill-conditioned: the eager model differs from itself by {measured:.2g}, more than "
@@ -126,12 +127,13 @@ def _continuous(spec: TensorSpec, runs: _Runs) -> OutputReference:
     )
 
 
-def _discrete(spec: TensorSpec, runs: _Runs, scores: _Runs | None) -> OutputReference:
+def _discrete(spec: TensorSpec, runs: _Runs, scores: _Runs | None, *, sound: Array) -> OutputReference:
     tied = np.zeros(runs.values.shape, np.bool_) if scores is None else _tied(scores)
     undecided = tied | (runs.values != runs.exact) | (runs.values != runs.alone)
     first = len(runs.exact_alone)
     share = float(np.mean(undecided)) if undecided.size else 0.0
-    fault = _chance(runs)
+    fault = None if scores is None else _not_finite(scores, sound)
+    fault = fault or _chance(runs)
     if fault is None and scores is not None:
         fault = _chance(scores) or _dependence(scores)
     if fault is None and ((runs.exact[:first] != runs.exact_alone) & ~tied[:first]).any():
@@ -157,6 +159,23 @@ def _tied(scores: _Runs) -> Array:
     # Each of the two may be off by the tolerance, towards the other.
     tied: Array = best[..., -1] - best[..., -2] <= 2 * scores.allowed().max(axis=-1)
     return tied
+
+
+def _sound(inputs: Tensors) -> Array:
+    """Return which rows hold no NaN and no infinity in any input: of the others nobody can expect a number."""
+    rows = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in inputs.values()]
+    sound: Array = np.logical_and.reduce(rows)
+    return sound
+
+
+def _not_finite(runs: _Runs, sound: Array) -> str | None:
+    """Say so if sound inputs have answers that are not numbers: an artifact which says NaN too would count as equal.
+
+    Minus infinity is one: the logarithm of 0, or the score of a class that was masked.
+    """
+    values = runs.values[sound]
+    wrong = np.count_nonzero(np.isnan(values) | np.isposinf(values))
+    return f"not finite: {wrong:,} of {values.size:,} values are NaN or infinite" if wrong else None
 
 
 def _chance(runs: _Runs) -> str | None:

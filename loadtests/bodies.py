@@ -32,25 +32,35 @@ class Sample:
 
     def check_v2(self, body: Any) -> None:  # Any: whatever the server sent
         """Raise WrongAnswer unless a V2 JSON answer has every output, each within its tolerance."""
-        if not isinstance(body, dict) or body.get("model_version") != str(self.manifest.version):
-            raise WrongAnswer(f"expected an answer of version {self.manifest.version}, found {body!r:.200}")
+        self._check(body, {"model_name": self.manifest.model, "model_version": str(self.manifest.version)})
         found = {output["name"]: output for output in body.get("outputs", [])}
-        for name, expected in self.outputs.items():
-            if name not in found:
-                raise WrongAnswer(f"expected output {name!r}, found {sorted(found)}")
-            values = np.array(found[name]["data"], dtype=expected.dtype).reshape(found[name]["shape"])
-            self._compare(name, values, expected)
+        for spec in self.manifest.signature.outputs:
+            output, expected = found.get(spec.name), self.outputs[spec.name]
+            if output is None or output["datatype"] != spec.datatype:
+                raise WrongAnswer(f"expected output {spec.name!r} as {spec.datatype}, found {output!r:.200}")
+            values = np.array(output["data"], dtype=expected.dtype).reshape(output["shape"])
+            self._compare(spec.name, values, expected)
 
     def check_predict(self, body: Any) -> None:  # Any: whatever the server sent
         """Raise WrongAnswer unless a /predict answer has the right label, scores and digest."""
         content = self._content()
-        if not isinstance(body, dict) or body.get("digest") != f"sha256:{self.digest}":
-            raise WrongAnswer(f"expected an answer of sha256:{self.digest}, found {body!r:.200}")
         label = content.output.labels[int(self.outputs[content.output.decision][0])]
-        if body.get("label") != label:
-            raise WrongAnswer(f"expected label {label!r}, found {body.get('label')!r}")
+        version = {"model": self.manifest.model, "version": str(self.manifest.version), "digest": f"sha256:{self.digest}"}
+        self._check(body, {"label": label, "score": body["labels"][label], **version})
         scores = np.array([[body["labels"][name] for name in content.output.labels]], dtype=np.float32)
         self._compare(content.output.scores, scores, self.outputs[content.output.scores])
+
+    def _check(self, body: Any, expected: dict[str, object]) -> None:
+        """Raise WrongAnswer unless the answer's fields have these values."""
+        for field, value in expected.items():
+            if not isinstance(body, dict) or body.get(field) != value:
+                raise WrongAnswer(f"{field}: expected {value!r}, found {body!r:.200}")
+
+    def check_headers(self, version: str | None) -> None:
+        """Raise WrongAnswer unless the `Sameway-Version` header, where there is one, names the golden sample's version."""
+        expected = f"{self.manifest.model}/{self.manifest.version} sha256:{self.digest}"
+        if version not in (None, expected):
+            raise WrongAnswer(f"Sameway-Version: expected {expected}, found {version}")
 
     def _compare(self, name: str, found: Array, expected: Array) -> None:
         # The load test cannot see which artifact is served, so the widest of their tolerances holds.

@@ -9,6 +9,8 @@ failed, 2 the test could not run.
 
 import argparse
 import csv
+import http.client
+import importlib.util
 import json
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from loadtests.bodies import golden_samples
 from models.repository import RepositoryError
@@ -40,14 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run Locust in a process of its own and report."""
     try:
+        if importlib.util.find_spec("locust") is None:
+            raise CannotRun("needs the package 'locust'; install it with: pip install 'sameway[loadtest]'")
         version = _served_version(arguments.url.rstrip("/"), arguments.model)
         golden_samples(arguments.repository, arguments.model, version)
         statistics, failures = _load(arguments, version)
     except (CannotRun, RepositoryError) as error:
         print(f"sameway loadtest: {error}", file=sys.stderr)
         return 2
-    _report(statistics, failures)
-    return 1 if failures or not sum(entry["num_requests"] for entry in statistics) else 0
+    return _report(statistics, failures, arguments.duration)
 
 
 def _served_version(url: str, model: str) -> int:
@@ -55,11 +59,11 @@ def _served_version(url: str, model: str) -> int:
     if not url.startswith(("http://", "https://")):
         raise CannotRun(f"url: expected http://host:port, found {url!r}")
     try:
-        with urllib.request.urlopen(f"{url}/v2/models/{model}", timeout=10) as answer:  # noqa: S310 - checked above
+        with urllib.request.urlopen(f"{url}/v2/models/{quote(model, safe='')}", timeout=10) as answer:  # noqa: S310 - checked above
             return max(int(version) for version in json.load(answer)["versions"])
     except urllib.error.HTTPError as error:
         raise CannotRun(f"{url}: model {model!r}: {error.read().decode(errors='replace')[:300]}") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         raise CannotRun(f"{url}: no Open Inference Protocol server answers there: {error}") from error
 
 
@@ -69,7 +73,7 @@ def _load(arguments: argparse.Namespace, version: int) -> tuple[list[dict[str, A
         command = [
             sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--json", "--skip-log-setup", "--progress",
             "--csv", f"{folder}/load", "--host", arguments.url.rstrip("/"), "--stop-timeout", "10",
-            "--users", str(arguments.users), "--spawn-rate", str(arguments.users), "--run-time", f"{arguments.duration}s",
+            "--users", str(arguments.users), "--spawn-rate", str(arguments.users), "--seconds", str(arguments.duration),
             "--model", arguments.model, "--model-version", str(version), "--repository", str(arguments.repository.resolve()),
         ]  # fmt: skip
         print(f"{arguments.users} users for {arguments.duration} s …", file=sys.stderr, flush=True)
@@ -86,11 +90,10 @@ def _load(arguments: argparse.Namespace, version: int) -> tuple[list[dict[str, A
     return statistics, failures
 
 
-def _report(statistics: list[dict[str, Any]], failures: list[dict[str, str]]) -> None:
-    """Print throughput, latencies and failures, a line for each kind of request."""
+def _report(statistics: list[dict[str, Any]], failures: list[dict[str, str]], seconds: int) -> int:
+    """Print throughput, latencies and failures, a line for each kind of request; return the exit code."""
     print(f"{'request':<12}{'count':>9}{'failed':>8}{'per s':>9}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'max ms':>9}")
     for entry in statistics:
-        seconds = max(entry["last_request_timestamp"] - entry["start_time"], 1e-9)
         milliseconds = [_percentile(entry["response_times"], share) for share in (0.5, 0.95, 0.99)]
         columns = "".join(f"{value:>9.4g}" for value in (*milliseconds, entry["max_response_time"]))
         rate = entry["num_requests"] / seconds
@@ -98,7 +101,9 @@ def _report(statistics: list[dict[str, Any]], failures: list[dict[str, str]]) ->
     for failure in failures:
         print(f"FAILED {failure['Occurrences']} × {failure['Name']}: {failure['Error']}")
     total = sum(entry["num_requests"] for entry in statistics)
-    print("no answer came" if not total else "some answers failed" if failures else f"all {total:,} answers were right")
+    failed = sum(entry["num_failures"] for entry in statistics)
+    print(f"{total:,} answers, {failed:,} of them failed" if failed or not total else f"all {total:,} answers were right")
+    return 0 if total and not failed else 1
 
 
 def _percentile(counts: dict[str, int], share: float) -> float:

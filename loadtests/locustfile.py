@@ -16,6 +16,9 @@ from locust import FastHttpUser, events, task
 
 from loadtests.bodies import Sample, WrongAnswer, golden_samples
 
+#: How long the first answer may take; a server that has given none by then will be reported as one.
+_FIRST_ANSWER_SECONDS = 30.0
+
 samples: list[Sample] = []
 
 
@@ -25,6 +28,7 @@ def add_arguments(parser: Any) -> None:  # Any: Locust is not typed
     parser.add_argument("--model", default="digits", help="the model to ask")
     parser.add_argument("--model-version", type=int, required=True, help="the version the server serves")
     parser.add_argument("--repository", default="models", help="where its golden sample lies")
+    parser.add_argument("--seconds", type=float, default=0, help="end so long after the first answer; 0: as Locust says")
     parser.add_argument("--progress", action="store_true", help="tell every second how far it is, on standard error")
 
 
@@ -35,6 +39,8 @@ def read_samples(environment: Any, **_: Any) -> None:
     samples[:] = golden_samples(Path(options.repository), options.model, options.model_version)
     if options.progress:
         gevent.spawn(_tell_progress, environment)
+    if options.seconds:
+        gevent.spawn(_stop_after, environment, options.seconds)
 
 
 def _tell_progress(environment: Any) -> None:
@@ -47,6 +53,15 @@ def _tell_progress(environment: Any) -> None:
         figures = f"{total.num_requests:>9,} requests {total.num_failures:>6,} failed {rate:>8,.0f}/s"
         sys.stderr.write(f"\r{seconds:>5.0f} s {figures}")
         sys.stderr.flush()
+
+
+def _stop_after(environment: Any, seconds: float) -> None:
+    """End the test so long after its first answer: Locust's own --run-time counts the seconds in which it starts, too."""
+    patience = time.monotonic() + _FIRST_ANSWER_SECONDS
+    while not environment.stats.total.num_requests and time.monotonic() < patience:
+        gevent.sleep(0.01)
+    gevent.sleep(seconds)
+    environment.runner.quit()
 
 
 class GoldenUser(FastHttpUser):
@@ -62,7 +77,7 @@ class GoldenUser(FastHttpUser):
         for _ in range(start % len(samples)):
             next(self.rows)
 
-    def ask(self, path: str, body: bytes, name: str, check: Any) -> None:
+    def ask(self, sample: Sample, path: str, body: bytes, *, name: str, check: Any) -> None:
         """Send one body and check its answer; a wrong one is a failure of its own kind."""
         headers = {"content-type": "application/octet-stream"}
         with self.client.post(path, data=body, headers=headers, name=name, catch_response=True) as response:  # type: ignore[arg-type]
@@ -70,6 +85,7 @@ class GoldenUser(FastHttpUser):
                 response.failure(f"status {response.status_code}: {(response.text or '')[:200]}")
                 return
             try:
+                sample.check_headers(response.headers.get("sameway-version"))
                 check(response.json())
             except (WrongAnswer, ValueError, KeyError, TypeError) as error:
                 response.failure(f"WrongAnswer: {error}")
@@ -83,7 +99,7 @@ class V2JsonUser(GoldenUser):
         """Ask about one row."""
         sample = samples[next(self.rows)]
         path = f"/v2/models/{sample.manifest.model}/infer"
-        self.ask(path, sample.v2_json, "V2 JSON", sample.check_v2)
+        self.ask(sample, path, sample.v2_json, name="V2 JSON", check=sample.check_v2)
 
 
 class PredictUser(GoldenUser):
@@ -96,4 +112,5 @@ class PredictUser(GoldenUser):
         if sample.file is None:
             gevent.sleep(1)  # a model without content has nothing for this user to do
             return
-        self.ask(f"/predict/{sample.manifest.model}", sample.file, "/predict", sample.check_predict)
+        path = f"/predict/{sample.manifest.model}"
+        self.ask(sample, path, sample.file, name="/predict", check=sample.check_predict)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 #: Pixels an image may declare before it is refused undecoded. 16 Mi pixels hold any photo of a phone at 4,096 × 4,096;
-#: decoded as RGB they are 48 MiB, against a few kilobytes that a hostile PNG of that size takes on the wire.
+#: decoded as RGB they are 48 MiB, and up to 200 MiB while 16 bits or transparency are taken out of them, against a few
+#: kilobytes that a hostile PNG of that size takes on the wire. Two are decoded at a time.
 MAX_PIXELS = 16 * 1024 * 1024
 
 
@@ -94,6 +95,9 @@ class LabelContent:
         """
         scores = outputs[self.scores][0]
         decision = int(outputs[self.decision][0])
+        if not 0 <= decision < len(self.labels) or not np.isfinite(scores).all():
+            found = f"decision {decision} with scores {scores.tolist()}"
+            raise ContentError(self.decision, expected=f"one of {len(self.labels)} labels, and finite scores", found=found)
         return {
             "label": self.labels[decision],
             "score": scores[decision],

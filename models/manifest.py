@@ -145,9 +145,9 @@ class Origin:
 
     @classmethod
     def from_json(cls, json: fields.Fields) -> "Origin":
-        """Read an origin."""
+        """Read an origin that can be written out again."""
         scores, libraries = fields.record(json, "scores"), fields.record(json, "libraries")
-        return cls(
+        origin = cls(
             model=fields.text(json, "model"),
             data=fields.text(json, "data"),
             seed=fields.integer(json, "seed"),
@@ -157,6 +157,9 @@ class Origin:
             commit=fields.optional(json, "commit", fields.text),
             dirty=fields.optional(json, "dirty", fields.boolean),
         )
+        for key in ("recipe", "scores", "libraries"):
+            _check_writable(key, json[key])
+        return origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +177,11 @@ class Manifest:
     origin: Origin
     schema: int = field(default=SCHEMA)
 
-    def artifact(self, format: str) -> Artifact | None:
-        """Return the artifact of that format, or None."""
-        return next((artifact for artifact in self.artifacts if artifact.format == format), None)
-
     def to_bytes(self) -> bytes:
-        """Return the manifest as the bytes of `manifest.json`; the same manifest gives the same bytes."""
+        """Return the manifest as the bytes of `manifest.json`; the same manifest gives the same bytes.
+
+        Raise ValueError, or RecursionError, where JSON cannot express it.
+        """
         facts = asdict(self)
         facts["signature"] = self.signature.to_json()
         facts["content"] = None if self.content is None else self.content.to_json()
@@ -221,3 +223,11 @@ class Manifest:
             checkpoint=fields.text(facts, "checkpoint"),
             origin=Origin.from_json(fields.record(facts, "origin")),
         )
+
+
+def _check_writable(key: str, value: object) -> None:
+    """Raise FieldError for what `json.loads` accepts and a manifest cannot hold: NaN, half a character, endless nesting."""
+    try:
+        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise fields.FieldError(key, expected="finite numbers and whole texts", found=str(error)) from None

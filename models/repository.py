@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from models.manifest import Artifact, Golden, Manifest, ManifestError
-from models.tensors import Array
+from models.tensors import Array, TensorSpec
 
 MANIFEST = "manifest.json"
 CONFIG = "config.toml"
@@ -47,12 +48,12 @@ class ModelVersion:
 
     def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the golden sample: real inputs, and the outputs the eager model gave for them."""
-        file = self.path / self.manifest.golden.file
+        file, signature = self.path / self.manifest.golden.file, self.manifest.signature
         try:
             # Opened here, as numpy leaves a file open that turns out to be no archive.
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                inputs = {spec.name: arrays[f"input:{spec.name}"] for spec in self.manifest.signature.inputs}
-                outputs = {spec.name: arrays[f"output:{spec.name}"] for spec in self.manifest.signature.outputs}
+                inputs = {spec.name: _carried(arrays[f"input:{spec.name}"], spec) for spec in signature.inputs}
+                outputs = {spec.name: _carried(arrays[f"output:{spec.name}"], spec) for spec in signature.outputs}
         except Exception as error:  # what numpy raises for a file that is no .npz depends on the bytes
             raise RepositoryError(f"{file.name}: not a golden sample of this model: {error}") from error
         return inputs, outputs
@@ -89,7 +90,8 @@ class Repository:
         """Give an empty folder to fill and then `publish`; what was not published is gone afterwards."""
         folder = self._folder(model)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
+            make_folder(folder)
             with _locked(folder):
                 _remove_abandoned(folder)
                 staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
@@ -115,13 +117,15 @@ class Repository:
         try:
             with _locked(folder):
                 version = max(self.versions(manifest.model), default=0) + 1
-                data = replace(manifest, version=version).to_bytes()
+                data = _bytes_of(replace(manifest, version=version))
                 (staged / MANIFEST).write_bytes(data)
                 published = _read(staged, manifest.model, version)
+                # A server may run as somebody else, whatever the umask here; and mkdtemp made the folder 0700.
                 for path in staged.iterdir():
+                    path.chmod(0o755 if path.is_dir() else 0o644)
                     _sync(path)
+                staged.chmod(0o755)
                 _sync(staged)
-                staged.chmod(0o755)  # mkdtemp made it 0700; a server may run as somebody else
                 staged.rename(folder / str(version))
                 _sync(folder)
         except OSError as error:
@@ -134,10 +138,22 @@ class Repository:
         return self.root / model
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that others may read, whatever the umask; one that is there stays as it is."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o755)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _carried(array: Array, spec: TensorSpec) -> Array:
+    """Return a golden array as the server carries it: a file without pickles holds texts at a fixed width."""
+    return array.astype(object) if spec.datatype == "BYTES" and array.dtype.kind == "U" else array
 
 
 def _read(folder: Path, model: str, version: int) -> ModelVersion:
@@ -157,6 +173,14 @@ def _read(folder: Path, model: str, version: int) -> ModelVersion:
     for entry in entries:
         _verify(folder, entry, f"{model}/{version}")
     return ModelVersion(folder, manifest, hashlib.sha256(data).hexdigest())
+
+
+def _bytes_of(manifest: Manifest) -> bytes:
+    """Return the bytes of the manifest; raise RepositoryError if JSON cannot express it."""
+    try:
+        return manifest.to_bytes()
+    except (ValueError, RecursionError) as error:
+        raise RepositoryError(f"{manifest.model}/{manifest.version}: {MANIFEST} cannot be written: {error}") from error
 
 
 def _verify(folder: Path, entry: Artifact | Golden, version: str) -> None:
@@ -200,7 +224,8 @@ def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_STAGING}*"):
         try:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):  # its owner has just removed it; or it is a stray file
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            # Its owner has just removed it; or it is a stray file; or another user's, who alone can remove it.
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import Dataset
 
+#: The most epochs, and the most samples a batch, of a recipe: far more than anybody means, far less than torch overflows at.
+_MOST = 1_000_000
+
 
 class DataError(Exception):
     """A dataset is missing, damaged or not what the model expects; the message names the file and says what to do."""
@@ -73,9 +76,9 @@ class Recipe:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        for field, least in (("epochs", 1), ("batch_size", 1)):
-            if getattr(self, field) < least:
-                raise RecipeError(field, expected=f"{least} or more", found=getattr(self, field))
+        for field, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if not 1 <= value <= _MOST:
+                raise RecipeError(field, expected=f"1 to {_MOST}", found=value)
         if not 0 < self.learning_rate < math.inf:  # NaN compares false, so it is refused too
             raise RecipeError("learning_rate", expected="a finite number above 0", found=self.learning_rate)
         if not 0 <= self.weight_decay < math.inf:

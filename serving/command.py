@@ -9,6 +9,7 @@ A version is served once its checksums are right and its golden sample has been 
 
 import argparse
 import logging
+import os
 import socket
 import sys
 import threading
@@ -32,6 +33,9 @@ from serving.protocols.v2_repository import V2Repository
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: How long a stop waits for the one model that is being opened; most are opened in a tenth of it.
+_OPENING_SECONDS = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,10 +136,16 @@ def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.sock
         drain_seconds=settings.drain_seconds,
     )
     # Models are opened while the server already answers that it is alive, and not yet ready.
-    threading.Thread(target=wired.engine.load_all, name="load", daemon=True).start()
+    loading = threading.Thread(target=wired.engine.load_all, name="load", daemon=True)
+    loading.start()
     server.run_on(listener)
     wired.engine.close(drain_seconds=settings.drain_seconds)
     log.info("event=stopped")
+    # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
+    loading.join(_OPENING_SECONDS)
+    if loading.is_alive():
+        logging.shutdown()
+        os._exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 """Every metric, with its name, labels and buckets.
 
 Label values come from the repository, never from a client: a request for a model that is not there counts under an
-empty name. The children of a version are resolved once, when it loads, and removed when it is freed.
+empty name. What every batch counts is resolved once, when its version loads.
 """
 
 from collections.abc import Callable

@@ -60,7 +60,7 @@ def read(path: Path) -> ModelConfig:
         return ModelConfig()
     except OSError as error:
         raise ConfigError(f"{path.name}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or made to exhaust the parser
         raise ConfigError(f"{path.name}: {error}") from error
     known = [field.name for field in dataclasses.fields(ModelConfig)]
     for key, value in found.items():

@@ -97,6 +97,16 @@ def test_a_module_of_our_own_that_is_missing_is_our_fault_and_shows_a_traceback(
     assert "Traceback" in finished.stderr
 
 
+@pytest.mark.parametrize("name", sorted(cli.SUBCOMMANDS))
+def test_ctrl_c_while_a_subcommand_runs_is_exit_code_130(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    words = {"train": ["toy"], "export": ["toy"], "serve": [], "loadtest": ["http://127.0.0.1:8000"]}[name]
+    monkeypatch.setattr(importlib.import_module(cli.SUBCOMMANDS[name].module), "run", interrupted)
+    assert cli.main([name, *words]) == 130
+
+
 def test_serving_needs_no_extra() -> None:
     assert cli.SUBCOMMANDS["serve"].extra is None
     finished = sameway("serve", "--help", program=without("torch", "lightning", "onnx", "onnxscript", "rich", "locust"))

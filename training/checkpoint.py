@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from models import fields
 from models.manifest import Origin
+from models.repository import make_folder
 
 WEIGHTS = "weights.safetensors"
 FACTS = "checkpoint.json"
@@ -49,7 +50,8 @@ def new_path(root: Path, model: str) -> Path:
     """
     folder = root / model
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -69,12 +71,12 @@ def save(network: nn.Module, origin: Origin, folder: Path) -> Checkpoint:
     if folder.exists():
         raise CheckpointError(f"{folder}: a checkpoint is never overwritten, and this is there already")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with _staging(folder.parent) as staged:
             _write(staged / WEIGHTS, data)
             _write(staged / FACTS, f"{facts}\n".encode())
-            _sync(staged)
             staged.chmod(0o755)  # mkdtemp made it 0700; export may run as somebody else
+            _sync(staged)
             staged.rename(folder)
         _sync(folder.parent)
     except OSError as error:
@@ -159,9 +161,10 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk."""
+    """Write a file that others may read, whatever the umask, and wait until it is on the disk."""
     with path.open("wb") as file:
         file.write(data)
+        path.chmod(0o644)
         file.flush()
         os.fsync(file.fileno())
 

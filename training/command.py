@@ -17,7 +17,7 @@ from rich.console import Console
 from models.spec import DataError, Recipe, RecipeError, UnknownModel, find
 from training import checkpoint
 from training.checkpoint import Checkpoint, CheckpointError
-from training.cores import sensible_threads
+from training.cores import most_threads, sensible_threads
 from training.evaluate import Score
 from training.progress import ProgressBar, ProgressLines
 from training.task import TrainingError
@@ -63,8 +63,8 @@ def _train(arguments: argparse.Namespace) -> None:
     recipe = _recipe(spec.recipe, arguments)
     if not 0 <= arguments.seed <= _MAX_SEED:
         raise _UsageError(f"seed: expected 0 to {_MAX_SEED}, found {arguments.seed}")
-    if arguments.threads < 1:
-        raise _UsageError(f"threads: expected 1 or more, found {arguments.threads}")
+    if not 1 <= arguments.threads <= most_threads():
+        raise _UsageError(f"threads: expected 1 to {most_threads()}, found {arguments.threads}")
     torch.set_num_threads(arguments.threads)
     path = checkpoint.new_path(arguments.checkpoints, spec.name)
     trained = train(

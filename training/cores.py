@@ -6,6 +6,14 @@ from pathlib import Path
 #: Where a container sees its share of the processor (cgroup v2): "200000 100000" are two cores' time, "max" is no limit.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
+#: Threads a core beyond which no measurement could want more; a million of them end the process with a segmentation fault.
+_MOST_PER_CORE = 4
+
+
+def most_threads() -> int:
+    """Return the number of threads above which asking for more is a slip."""
+    return _MOST_PER_CORE * len(os.sched_getaffinity(0))
+
 
 def sensible_threads(quota_file: Path = _QUOTA) -> int:
     """Return all cores that this process may use but one, and one at least.

@@ -17,7 +17,7 @@ Loader: TypeAlias = DataLoader[Batch]
 _SCORING_BATCH = 256
 
 
-def training_loader(dataset: Dataset[Batch], batch_size: int, *, seed: int, workers: int = 0) -> Loader:
+def training_loader(dataset: Dataset[Batch], batch_size: int, *, seed: int) -> Loader:
     """Return batches in a new random order every epoch.
 
     A last, smaller batch is left out, as batch normalisation makes its few samples count for more than all others do;
@@ -31,14 +31,13 @@ def training_loader(dataset: Dataset[Batch], batch_size: int, *, seed: int, work
         shuffle=True,
         generator=generator,
         drop_last=complete,
-        num_workers=workers,
         collate_fn=_collate,
     )
 
 
-def scoring_loader(dataset: Dataset[Batch], *, workers: int = 0) -> Loader:
+def scoring_loader(dataset: Dataset[Batch]) -> Loader:
     """Return every sample once, in the dataset's order."""
-    return DataLoader(dataset, _SCORING_BATCH, num_workers=workers, collate_fn=_collate)
+    return DataLoader(dataset, _SCORING_BATCH, collate_fn=_collate)
 
 
 def _collate(items: list[Batch] | Batch) -> Batch:

@@ -6,6 +6,7 @@ the machine for every session, makes several instances fight for the same cores.
 
 import ctypes
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,10 @@ class OnnxBackend:
         options.log_severity_level = _LOG_ERRORS
         # A thread that spins while it waits for work burns a core when nobody asks anything.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(artifact.read_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has no common base for its errors
             raise BackendError(f"{artifact.name}: ONNX Runtime cannot open it: {reason_of(error, artifact)}") from error
         for kind, specs, found in (

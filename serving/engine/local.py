@@ -57,6 +57,8 @@ class LocalEngine:
     def load_all(self) -> None:
         """Open the newest version of every model. One that fails is not ready, says why, and leaves the others alone."""
         for name in self._names:
+            if self._closed:
+                break
             self._load(name)
         self._loading = False
         ready = sum(status.state is State.READY for status in self._status.values())

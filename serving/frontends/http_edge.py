@@ -52,6 +52,14 @@ class Held:
         self.size += size
 
 
+class Process:
+    """What all connections of one process share: whether it is stopping, and how many bytes of bodies it holds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.stopping = False
+        self.held = Held(limits.bodies_bytes)
+
+
 class HttpEdge(HttpToolsProtocol):
     """One connection."""
 
@@ -63,17 +71,19 @@ class HttpEdge(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: Limits,
-        held: Held,
+        process: Process,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
-        self._held = held
+        self._process = process
+        self._held = process.held
         self._held_here = 0
         self._on_leaving: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         # Where the parser is: inside a request's head, or its body, or between two requests.
         self._in_head = self._in_body = False
+        #: Bytes since the last of a body.
         self._head_bytes = 0
         self._messages = 0
         # What the timer watches: the number of a request on this connection, and the part of it that is arriving.
@@ -111,13 +121,13 @@ class HttpEdge(HttpToolsProtocol):
         """Take what has arrived."""
         if self.transport.is_closing() or self._farewell is not None:
             return
-        if not self._in_body:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
         if self.transport.is_closing() or self._farewell is not None:
             return
-        if self._in_head and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
+        # Also of a body in chunks: what a chunk's line or a trailer says without end.
+        if (self._in_head or self._in_body) and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
             self._refuse(self._head_too_large())
             return
         part = "headers" if self._in_head else "body" if self._in_body else None
@@ -153,8 +163,10 @@ class HttpEdge(HttpToolsProtocol):
             self._raise(UriTooLong.at("url", expected=f"at most {self._limits.url_bytes} bytes", found="more"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        super().on_header(name, value)
+        """Take a header, and no trailer: it comes when the head has been judged (RFC 9110, section 6.5.1)."""
+        if self._in_body:
+            return
+        super().on_header(name, value.strip(b" \t"))  # the parser leaves what follows a value (RFC 9110, section 5.5)
         if len(self.headers) > self._limits.header_count:
             self._raise(self._head_too_large())
 
@@ -167,9 +179,13 @@ class HttpEdge(HttpToolsProtocol):
             self._raise(self._head_too_large())
         self._check_framing()
         super().on_headers_complete()
+        if self._process.stopping:
+            # The answer says so, and the client sends its next request elsewhere instead of into a closed connection.
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
+        self._head_bytes = 0
         try:
             self._held.add(len(body))
         except ServerBusy as error:
@@ -216,8 +232,13 @@ class HttpEdge(HttpToolsProtocol):
 
     def _check_framing(self) -> None:
         """Refuse a head that another server on the way could have read differently."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._raise(MalformedRequest.at("version", expected="HTTP/1.0 or HTTP/1.1", found=f"HTTP/{version}"))
+        if self.parser.get_method() == b"CONNECT":  # for httptools an upgrade, however often it is read
+            self._raise(MalformedRequest.at("method", expected="one for an origin server", found="CONNECT"))
         hosts = [value for name, value in self.headers if name == b"host"]
-        needed = 1 if self.parser.get_http_version() == "1.1" else 0
+        needed = 1 if version == "1.1" else 0
         if not needed <= len(hosts) <= 1 or not all(_HOST.fullmatch(host) for host in hosts):
             found = f"{len(hosts)}" if len(hosts) != 1 else "one that is no host"
             self._raise(MalformedRequest.at("host", expected="one Host header", found=found))

@@ -16,7 +16,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.frontends.http_edge import Held, HttpEdge
+from serving.frontends.http_edge import HttpEdge, Process
 from serving.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,11 @@ class Server(uvicorn.Server):
         drain_delay_seconds: float,
         drain_seconds: float,
     ) -> None:
+        process = Process(limits)
         config = uvicorn.Config(
             app,
             # uvicorn calls it as it would the class.
-            http=functools.partial(HttpEdge, limits=limits, held=Held(limits.bodies_bytes)),  # type: ignore[arg-type]
+            http=functools.partial(HttpEdge, limits=limits, process=process),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             log_config=None,
@@ -49,6 +50,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=max(1, round(drain_seconds)),
         )
         super().__init__(config)
+        self._process = process
         self._on_stop = on_stop
         self._drain_delay_seconds = drain_delay_seconds
         self._stop_at: float | None = None
@@ -67,6 +69,7 @@ class Server(uvicorn.Server):
     def stop(self, *, delay_seconds: float = 0.0) -> None:
         """Begin to stop: not ready from now on, no new connections after the delay. Callable from a signal handler."""
         if self._stop_at is None:
+            self._process.stopping = True
             self._on_stop()
         self._stop_at = time.monotonic() + delay_seconds
 

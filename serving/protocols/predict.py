@@ -4,6 +4,7 @@ curl --data-binary @seven.png http://127.0.0.1:8000/predict/digits
 curl -F image=@seven.png http://127.0.0.1:8000/predict/digits
 """
 
+import logging
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import orjson
 
 from models.content import ContentError, LabelContent, open_image
 from serving.engine.base import Engine, ModelMetadata
-from serving.errors import InvalidInput, Unsupported
+from serving.errors import InferenceFailed, InvalidInput, Unsupported
 from serving.limits import Limits
 from serving.protocols.current import on_current
 from serving.protocols.decoding import DecodingPool
@@ -22,6 +23,9 @@ from serving.request import InferRequest, InferResponse
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+log = logging.getLogger(__name__)
 
 
 class Predict:
@@ -93,7 +97,12 @@ class Predict:
 def _answer(output: LabelContent, response: InferResponse) -> bytes:
     """Return the JSON a person reads: label, scores, and which version said so."""
     version = {"model": response.model, "version": str(response.version), "digest": f"sha256:{response.digest}"}
-    return orjson.dumps({**output.write(response.outputs), **version}, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        answer = output.write(response.outputs)
+    except ContentError as error:
+        log.error("event=no_answer model=%s version=%d reason=%r", response.model, response.version, str(error))
+        raise InferenceFailed("the model gave an answer that is none") from error
+    return orjson.dumps({**answer, **version}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _invalid(error: ContentError) -> InvalidInput:

@@ -110,6 +110,11 @@ def damaged(folder: Path) -> None:
     (save(folder) / checkpoint.WEIGHTS).write_bytes(b"damaged")
 
 
+def without_a_number(folder: Path) -> None:
+    facts = save(folder) / checkpoint.FACTS
+    facts.write_text(facts.read_text().replace('"epochs": 0', '"epochs": NaN'))
+
+
 def of_another_model(folder: Path) -> None:
     path = checkpoint.new_path(folder / "checkpoints", "toy")
     checkpoints.save(path, origin=replace(checkpoints.ORIGIN, model="other"))
@@ -130,6 +135,7 @@ def nothing(folder: Path) -> None:
         (nothing, "toy", "no checkpoint of 'toy'"),
         (nothing, "toyz", "expected a model (toy) or the path of a checkpoint, found 'toyz'"),
         (damaged, "toy", "damaged"),
+        (without_a_number, "toy", "checkpoint.json: recipe: expected finite numbers and whole texts, found "),
         (of_another_model, "toy", "model: expected one of toy, found 'other'"),
         (unwritable, "toy", "cannot write to models/toy"),
     ],
@@ -154,6 +160,20 @@ def test_missing_data_is_one_line(folder: Path, capsys: pytest.CaptureFixture[st
     save(folder)
     assert export("toy", "--data-dir", "nowhere") == 2
     assert capsys.readouterr().err == "sameway export: nowhere/images.gz: no such file\n"
+
+
+def test_ctrl_c_is_exit_code_130_and_leaves_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: TorchScriptExporter, source: ExportSource, path: Path) -> None:
+        path.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TorchScriptExporter, "export", interrupted)
+    save(folder)
+    assert export("toy") == 130
+    assert capsys.readouterr() == ("", "")
+    assert list((folder / "models" / "toy").iterdir()) == []
 
 
 @pytest.mark.parametrize("formats", ["onnxx", "", "onnx,,torchscript"])

@@ -20,7 +20,7 @@ from export.torchscript import TorchScriptExporter
 from models import spec as specs
 from models.repository import Repository, RepositoryError
 from models.tensors import Tensors
-from tests.export import checkpoints
+from tests.export import checkpoints, modules
 from training import checkpoint
 from training.checkpoint import CheckpointError
 
@@ -139,6 +139,19 @@ def test_digits_with_one_weight_of_its_first_convolution_changed_by_one_percent(
     assert f"{SAMPLES} real samples in batches of 1, 2, 7, 64" in out
     assert "onnx: probabilities: " in out
     assert out.splitlines()[-1] == "digits: nothing published"
+    assert leftovers(repository) == []
+
+
+@pytest.mark.parametrize(("weights", "value"), [("weight", torch.nan), ("bias", torch.inf)])
+def test_a_network_that_answers_no_numbers_is_not_published(tmp_path: Path, weights: str, value: float) -> None:
+    network = modules.classifier().module
+    with torch.no_grad():
+        network.get_parameter(f"linear.{weights}")[3] = value
+    repository = Repository(tmp_path / "models")
+    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint", network), repository)
+    assert publication.version is None
+    for result in publication.results:
+        assert any(" not finite: " in fault for fault in result.faults)
     assert leftovers(repository) == []
 
 

@@ -246,3 +246,16 @@ def test_content_fits_its_signature() -> None:
     flat = Content(ImageContent("image", width=0, height=3, mode="L"), LABELS)
     with pytest.raises(SignatureError, match="content: image: expected a width and a height of 1 or more"):
         flat.check(Signature((TensorSpec("image", "UINT8", (3, 0)),), outputs, 8))
+
+
+@pytest.mark.parametrize("decision", [-1, 2, 2**40])
+def test_a_decision_that_is_no_label_is_no_answer(decision: int) -> None:
+    scores = np.array([[0.5, 0.5]], np.float32)
+    with pytest.raises(ContentError):
+        LABELS.write({"class": np.array([decision]), "scores": scores})
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_no_answer(score: float) -> None:
+    with pytest.raises(ContentError):
+        LABELS.write({"class": np.array([0]), "scores": np.array([[score, 0.5]], np.float32)})

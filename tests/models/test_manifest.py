@@ -75,11 +75,6 @@ def test_what_may_be_absent_is_none(manifest: Manifest) -> None:
     assert Manifest.from_bytes(bare.to_bytes()) == bare
 
 
-def test_an_artifact_is_found_by_its_format(manifest: Manifest) -> None:
-    assert manifest.artifact("onnx") is manifest.artifacts[0]
-    assert manifest.artifact("torchscript") is None
-
-
 def test_a_report_passes_if_every_output_does(manifest: Manifest) -> None:
     report = manifest.artifacts[0].parity
     assert report.passed
@@ -141,6 +136,8 @@ def test_every_field_that_is_missing_is_named(manifest: Manifest) -> None:
         (("artifacts", 0, "parity", "batch_sizes"), [1, 2.5], r"artifacts\[0\]\.batch_sizes"),
         (("origin", "scores", "accuracy"), float("inf"), "accuracy: expected a finite number"),
         (("model",), "\ud800", "model: expected a text"),
+        (("origin", "recipe", "epochs"), float("nan"), "recipe: expected finite numbers and whole texts"),
+        (("origin", "libraries"), {"\ud800": "1"}, "libraries: expected finite numbers and whole texts"),
     ],
 )
 def test_facts_that_cannot_be_are_refused(

@@ -46,6 +46,23 @@ def test_another_user_may_read_a_version(version: ModelVersion) -> None:
     assert version.path.stat().st_mode & 0o777 == 0o755
 
 
+def test_another_user_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        version = factory.publish(tmp_path / "models")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in version.path.iterdir()} == {0o644}
+    folders = (version.path, tmp_path / "models" / "toy", tmp_path / "models")
+    assert [path.stat().st_mode & 0o777 for path in folders] == [0o755] * 3
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir(0o700)
+    factory.publish(tmp_path)
+    assert (tmp_path / "toy").stat().st_mode & 0o777 == 0o700
+
+
 def test_the_golden_sample_is_read_by_name(version: ModelVersion) -> None:
     inputs, outputs = version.golden()
     assert inputs["image"].shape == (2, 4, 4)
@@ -225,6 +242,37 @@ def test_a_manifest_that_does_not_describe_its_files_is_not_published(tmp_path: 
     assert names(tmp_path / "toy") == []
 
 
+def test_a_manifest_that_json_cannot_express_is_not_published(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"deeper": deep}
+    for recipe in ({"learning_rate": float("nan")}, {"optimizer": "\ud800"}, deep):
+        with repository.staging("toy") as staged:
+            manifest = factory.fill(staged)
+            broken = replace(manifest, origin=replace(manifest.origin, recipe=recipe))
+            with pytest.raises(RepositoryError, match=r"toy/1: manifest\.json cannot be written: "):
+                repository.publish(staged, broken)
+    assert names(tmp_path / "toy") == []
+
+
+def test_an_abandoned_folder_of_another_user_does_not_stop_publishing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+    foreign = tmp_path / "toy" / ".staging-foreign"
+    foreign.mkdir(parents=True)
+
+    def refuse(path: object, flags: int, mode: int = 0o777, **options: int) -> int:
+        if path == foreign:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, flags, mode, **options)  # type: ignore[arg-type]  # whatever os.open takes
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert factory.publish(tmp_path).manifest.version == 1
+    assert names(tmp_path / "toy") == [".staging-foreign", "1"]
+
+
 def no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -297,3 +345,17 @@ def test_a_folder_whose_publisher_died_is_removed_and_a_living_ones_is_not(tmp_p
     finally:
         living.communicate(timeout=60)  # closes its standard input, upon which it leaves in peace
     assert names(tmp_path / "toy") == [".staging-a-file", "1"]
+
+
+def test_an_image_bakes_in_versions_and_the_configuration_if_there_is_one(tmp_path: Path) -> None:
+    factory.publish(tmp_path / "models", "without")
+    factory.publish(tmp_path / "models", "configured")
+    (tmp_path / "models" / "configured" / "config.toml").touch()
+    (tmp_path / "models" / "configured" / "model.py").touch()
+    (tmp_path / "models" / "unpublished").mkdir()
+    loop = (ROOT / "Dockerfile").read_text().split("&& mkdir /models \\\n && ")[1].split("\n\n")[0]
+    (tmp_path / "image").mkdir()
+    subprocess.run(["sh", "-c", loop.replace("/models/$", f"{tmp_path}/image/$")], cwd=tmp_path, check=True, timeout=60)
+    baked = sorted(str(path.relative_to(tmp_path / "image")) for path in (tmp_path / "image").glob("*/*"))
+    assert baked == ["configured/1", "configured/config.toml", "without/1"]
+    assert Repository(tmp_path / "image").open("without", 1).manifest.version == 1

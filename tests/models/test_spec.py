@@ -28,7 +28,9 @@ def test_a_folder_without_a_spec_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("epochs", 0),
         ("epochs", -3),
+        ("epochs", 10**20),
         ("batch_size", 0),
+        ("batch_size", 10**20),
         ("learning_rate", 0.0),
         ("learning_rate", -0.1),
         ("learning_rate", float("nan")),

@@ -57,6 +57,19 @@ def test_it_is_two_files_that_anybody_may_read(saved: Checkpoint) -> None:
     assert saved.path.stat().st_mode & 0o777 == 0o755
 
 
+def test_others_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        path = checkpoint.save(network(), ORIGIN, checkpoint.new_path(tmp_path / "checkpoints", "toy")).path
+    finally:
+        os.umask(before)
+    assert {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()} == {
+        "checkpoint.json": 0o644,
+        "weights.safetensors": 0o644,
+    }
+    assert [folder.stat().st_mode & 0o777 for folder in (path, path.parent, path.parent.parent)] == [0o755] * 3
+
+
 def test_every_byte_of_it_is_json_or_a_number(saved: Checkpoint) -> None:
     """So nothing in it is a pickle."""
     json.loads((saved.path / "checkpoint.json").read_bytes())
@@ -136,6 +149,31 @@ def test_every_fact_of_the_origin_is_needed(saved: Checkpoint) -> None:
         path.write_text(json.dumps({**facts, "origin": origin}))
         with pytest.raises(CheckpointError, match=f"{name}: expected"):
             checkpoint.load(saved.path)
+
+
+@pytest.mark.parametrize(
+    ("key", "facts"),
+    [
+        ("recipe", '{"learning_rate": NaN}'),
+        ("recipe", '{"inner": [{"learning_rate": -Infinity}]}'),
+        ("recipe", '{"learning_rate": 1e999}'),
+        ("recipe", '{"optimizer": "\\ud800"}'),
+        ("recipe", '{"\\ud800": 1}'),
+        ("scores", '{"\\ud800": 1}'),
+        ("libraries", '{"\\ud800": "1"}'),
+    ],
+)
+def test_an_origin_that_no_manifest_can_hold_is_refused(saved: Checkpoint, key: str, facts: str) -> None:
+    path = saved.path / "checkpoint.json"
+    whole = json.loads(path.read_bytes())
+    whole["origin"][key] = "here"
+    path.write_text(json.dumps(whole).replace('"here"', facts))
+    with pytest.raises(
+        CheckpointError, match=rf"checkpoint\.json: {key}: expected finite numbers and whole texts, found "
+    ) as caught:
+        checkpoint.load(saved.path)
+    assert "\n" not in str(caught.value)
+    str(caught.value).encode()
 
 
 @pytest.mark.parametrize("path", ["absent", ".", "file"])

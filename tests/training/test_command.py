@@ -82,13 +82,17 @@ def test_its_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["nobody"], "model: expected one of"),
-        (["toy", "--epochs", "0"], "epochs: expected 1 or more, found 0"),
-        (["toy", "--batch-size", "-1"], "batch_size: expected 1 or more, found -1"),
+        (["toy", "--epochs", "0"], "epochs: expected 1 to 1000000, found 0"),
+        (["toy", "--batch-size", "-1"], "batch_size: expected 1 to 1000000, found -1"),
         (["toy", "--learning-rate", "0"], "learning_rate: expected a finite number above 0, found 0.0"),
         (["toy", "--learning-rate", "nan"], "learning_rate: expected a finite number above 0, found nan"),
         (["toy", "--seed", "-1"], "seed: expected 0 to 9223372036854775807, found -1"),
         (["toy", "--seed", str(2**64)], "seed: expected"),
-        (["toy", "--threads", "0"], "threads: expected 1 or more, found 0"),
+        (["toy", "--epochs", "9" * 20], "epochs: expected 1 to 1000000, found 9999"),
+        (["toy", "--batch-size", "9" * 20], "batch_size: expected 1 to 1000000, found 9999"),
+        (["toy", "--threads", "0"], "threads: expected 1 to "),
+        (["toy", "--threads", "1000000"], "threads: expected 1 to "),
+        (["toy", "--threads", "99999999999"], "threads: expected 1 to "),
         (["toy", "--device", "cuda"], "device: expected a CUDA device that torch can use, found none"),
     ],
 )
@@ -162,6 +166,13 @@ def test_a_loss_that_blows_up_is_one_line(
 
     monkeypatch.setattr(command, "train", blow_up)
     assert failure(capsys, "toy") == (1, "epoch 1, step 2: the loss is nan")
+
+
+def test_make_clean_keeps_what_took_an_hour_to_train() -> None:
+    lines = (ROOT / "Makefile").read_text().split("\nclean:")[1].split("\n\n")[0].splitlines()
+    assert "checkpoints and published versions stay" in lines[0]
+    assert lines[1].startswith("\trm -rf ")
+    assert "checkpoints" not in lines[1]
 
 
 def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:

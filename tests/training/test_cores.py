@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cores import sensible_threads
+from training.cores import most_threads, sensible_threads
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,10 @@ def test_one_core_stays_free_of_those_there_are(tmp_path: Path, quota: str, thre
 
 def test_without_a_container_the_machine_decides(tmp_path: Path) -> None:
     assert sensible_threads(tmp_path / "absent") == 7
+
+
+def test_four_threads_a_core_are_the_most() -> None:
+    assert most_threads() == 32
 
 
 def test_a_single_core_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

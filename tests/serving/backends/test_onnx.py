@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from models.repository import Repository
@@ -67,3 +68,14 @@ def test_a_scalar_model_runs(tmp_path: Path) -> None:
     found = session.run({"x": np.array(16, np.float32)})["root"]
     assert (found.shape, float(found)) == ((), 4.0)
     session.close()
+
+
+def test_weights_in_a_file_beside_the_artifact_which_nobody_checksummed_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = tmp_path / "model.onnx"
+    onnx.save(toys.onnx_model(), artifact, save_as_external_data=True, location="weights.bin", size_threshold=100)
+    assert (tmp_path / "weights.bin").stat().st_size >= 192
+    monkeypatch.chdir(tmp_path)  # the other place in which a runtime may look
+    with pytest.raises(BackendError, match="External data"):
+        OnnxBackend().open(artifact, toys.signature(), device="cpu", threads=1)

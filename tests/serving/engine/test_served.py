@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.content import ImageContent
 from models.repository import ModelVersion, Repository
 from models.tensors import SignatureError
 from serving.backends.base import BackendError
@@ -15,7 +16,7 @@ from serving.metrics import Metrics
 from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest
 from tests import toys
-from tests.serving.sessions import PATIENCE, Gate
+from tests.serving.sessions import PATIENCE, FakeSession, Gate
 
 Open = Callable[..., ServedVersion]
 
@@ -128,6 +129,27 @@ def test_a_golden_sample_that_is_not_reproduced_closes_the_door(tmp_path: Path) 
     version = toys.publish(tmp_path, golden=wrong)
     with pytest.raises(ReplayError, match="'probabilities' differs"):
         ServedVersion.open(version, ModelConfig(), Metrics())
+
+
+def test_content_that_is_read_as_other_pixels_closes_the_door(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageContent, "read", lambda *_: {"image": toys.images(1, seed=5)})
+    with pytest.raises(ReplayError, match="read as other pixels"):
+        ServedVersion.open(version, ModelConfig(), Metrics())
+
+
+def test_where_one_session_fails_those_opened_before_it_are_closed(
+    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = FakeSession(lambda inputs: toys.reference(inputs["image"]), dtype=np.uint8)
+    wrong = FakeSession(lambda inputs: toys.reference(inputs["image"], seed=1), dtype=np.uint8)
+    sessions = iter([right, wrong])
+    monkeypatch.setattr(OnnxBackend, "open", lambda *_, **__: next(sessions))
+    with pytest.raises(ReplayError):
+        ServedVersion.open(version, ModelConfig(instances=2), Metrics())
+    assert right.closed
+    assert wrong.closed
 
 
 @pytest.mark.parametrize("format", ["torchscript", "tensorrt", ""])

@@ -179,6 +179,16 @@ def test_when_the_server_stops_in_the_middle_of_a_body_the_client_is_told_503(de
     run(main)
 
 
+def test_the_answer_to_a_head_has_no_body_and_the_length_of_the_one_it_stands_for(desk: Desk) -> None:
+    async def main() -> None:
+        exchange = Exchange(desk, "/v2/health/live", method="HEAD")
+        await exchange.run()
+        assert (b"content-length", b"13") in exchange.sent[0]["headers"]
+        assert [message.get("body") for message in exchange.sent[1:]] == [b""]
+
+    run(main)
+
+
 def test_after_the_answer_nobody_listens_to_the_connection_any_more(desk: Desk) -> None:
     async def main() -> None:
         exchange = Exchange(desk, "/v2/models/toy/infer", infer_body(toys.images(1)))

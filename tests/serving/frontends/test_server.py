@@ -123,3 +123,32 @@ def test_the_port_is_free_again_at_once(root: Path) -> None:
         assert server.stop() == 0
     with serving(root, "--port", str(port)) as again:
         assert again.port == port
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_many_models_are_loading_ends_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    for index in range(20):
+        toys.publish(tmp_path, f"toy{index:02}")
+    for _ in range(3):  # an interpreter that ends beside a runtime at work aborts only sometimes
+        server = LiveServer(tmp_path, "--drain-delay-seconds", "0")
+        try:
+            server.process.send_signal(number)
+            assert server.wait() == 0
+        finally:
+            server.kill()
+
+
+def test_while_draining_every_answer_says_that_the_connection_ends(root: Path) -> None:
+    server = LiveServer(root, "--drain-delay-seconds", "60")
+    try:
+        server.ready()
+        with server.connect() as connection:
+            assert "connection" not in connection.send(request("GET", "/v2/health/ready")).answer().headers
+            server.process.send_signal(signal.SIGTERM)
+            server.until(lambda: server.ask("GET", "/v2/health/ready").status == 503, "not ready")
+            answer = connection.send(request("POST", "/v2/models/toy/infer", infer_body(toys.images(1)))).answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+    finally:
+        server.kill()

