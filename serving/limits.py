@@ -17,7 +17,7 @@ class Limits:
     json_depth         a batch of images is nested 5 deep; parsers and loggers recurse
     tensors            inputs and, as many again, requested outputs; signatures of real models stay below 20
     json_lists         lists and objects in a JSON body: 3 bytes of it take 70 in memory, and 28 MiB of them 5 s to build;
-                       32 photographs of 224 × 224, nested to the last channel, are 1.6 million
+                       20 photographs of 224 × 224, nested to the last channel, are a million; more can be sent flat
     dimensions         as many as ONNX Runtime and torch support well
     id_characters      a UUID has 36; the id is echoed, so it is not free
     form_parts         parts of a form around one file; each costs the parser 10 µs, and 32 MiB would hold a million
@@ -42,7 +42,7 @@ class Limits:
     inflated_bytes: int = 32 * 1024 * 1024
     json_depth: int = 64
     tensors: int = 64
-    json_lists: int = 2_000_000
+    json_lists: int = 1_000_000
     dimensions: int = 16
     id_characters: int = 256
     form_parts: int = 64

@@ -111,6 +111,8 @@ class HttpEdge(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection, and tell whoever still works for its client."""
         self._set_timer(None)
+        if self._active is not None:
+            self._active.disconnected = True  # uvicorn says so to the request that was read last, which may be another
         self.resume_writing()
         self._release()
         super().connection_lost(exc)
@@ -278,6 +280,7 @@ class HttpEdge(HttpToolsProtocol):
         return not self.pipeline and (active is None or active.response_complete or active.disconnected)
 
     def _say_farewell(self) -> None:
+        self._release()
         if self._farewell and not self.transport.is_closing():
             self.transport.write(self._farewell)
         self.transport.close()
@@ -297,6 +300,9 @@ class HttpEdge(HttpToolsProtocol):
             self._timer = self.loop.call_later(seconds, self._too_slow, arriving[1])
 
     def _too_slow(self, part: str) -> None:
+        if self.flow.read_paused:  # by us, as an answer is due before
+            self._set_timer(self._timed)
+            return
         self._refuse(RequestTimeout(f"the request's {part} did not arrive in time"))
 
     def _head_too_large(self) -> HeadersTooLarge:

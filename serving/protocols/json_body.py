@@ -13,7 +13,7 @@ Json = dict[str, Any]  # Any: JSON from a client, looked at field by field by wh
 
 def parse(body: bytes | memoryview, limits: Limits) -> Json:
     """Return the object in a body; raise MalformedRequest for anything else, or where it is built to fill the memory."""
-    # Counted before they are built; brackets in a text count too, but no text of ours has two million.
+    # Counted before they are built; brackets in a text count too, but no text of ours has a million.
     lists = _brackets(body)
     if lists > limits.json_lists:
         raise MalformedRequest.at("body", expected=f"at most {limits.json_lists:,} lists and objects", found=f"{lists:,}")

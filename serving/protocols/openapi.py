@@ -14,6 +14,7 @@ from serving.engine.base import Engine, ModelMetadata, State
 from serving.errors import ServingError
 from serving.protocols.json_body import Json
 from serving.protocols.route import HttpRequest, Reply, Route
+from serving.protocols.v2_json import carries
 from serving.protocols.v2_request import HEADER_LENGTH
 
 _ERROR = {
@@ -136,7 +137,7 @@ _HEADER_LENGTH = {
 
 
 def _infer_body(models: Sequence[ModelMetadata]) -> Json:
-    examples = {model.name: {"value": _example(model)} for model in models if model.example}
+    examples = {model.name: {"value": _example(model)} for model in models if model.example and _in_json(model)}
     content: Json = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
     if examples:
         content["examples"] = examples
@@ -147,6 +148,10 @@ def _infer_body(models: Sequence[ModelMetadata]) -> Json:
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
+
+
+def _in_json(model: ModelMetadata) -> bool:
+    return all(carries(spec.datatype) for spec in (*model.signature.inputs, *model.signature.outputs))
 
 
 def _example(model: ModelMetadata) -> Json:

@@ -25,9 +25,14 @@ _JSON_TYPES: Mapping[str, tuple[set[type], str]] = {
 }
 
 
+def carries(datatype: str) -> bool:
+    """Tell whether JSON can carry a datatype."""
+    return datatype in _JSON_TYPES
+
+
 def read(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Array:
     """Return the array in `data`, a flat list or lists nested as the shape says, in row-major order."""
-    if datatype not in _JSON_TYPES:
+    if not carries(datatype):
         raise Unsupported.at(f"{name}.datatype", expected="a datatype that JSON can carry", found=datatype)
     if not isinstance(data, list):
         raise MalformedRequest.at(f"{name}.data", expected="a list", found=kind(data))
@@ -60,7 +65,7 @@ def shaped(array: Array, name: str, shape: tuple[int, ...]) -> Array:
 
 def write(array: Array, name: str, datatype: str) -> object:
     """Return an output's values, flat and in row-major order, as orjson can write them; NaN and infinity become null."""
-    if datatype in ("FP16", "BF16"):
+    if not carries(datatype):
         expected = "a datatype that JSON can carry: ask for binary_data"
         raise Unsupported.at(f"outputs.{name}", expected=expected, found=datatype)
     if array.dtype == object:

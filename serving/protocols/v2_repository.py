@@ -63,10 +63,10 @@ class V2Repository:
         """Return the request's parameters; raise Forbidden unless the management API is on."""
         if not self._management:
             raise Forbidden("the management API is off; start the server with --management on a loopback address")
-        parameters = self._fields(request).get("parameters") or {}
-        if not isinstance(parameters, dict):
+        parameters = self._fields(request).get("parameters")
+        if parameters is not None and not isinstance(parameters, dict):
             raise MalformedRequest.at("parameters", expected="an object", found=show(parameters))
-        return parameters
+        return parameters or {}
 
     def _fields(self, request: HttpRequest) -> Json:
         """Return the fields of a body; clients send an empty one where they have nothing to say."""

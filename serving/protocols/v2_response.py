@@ -35,8 +35,8 @@ def encode(response: InferResponse, wanted: V2Request, signature: Signature, lab
         name, datatype = spec.name, spec.datatype
         wish, array = wanted.wanted(name), response.outputs[name]
         if wish.classes:
-            datatype = "BYTES"
-            array = _largest(array, name, wish.classes, labels, signature)
+            values = _widened(array) if datatype == "BF16" else array
+            datatype, array = "BYTES", _largest(values, name, wish.classes, labels, signature)
         json: Json = {"name": name, "datatype": datatype, "shape": array.shape}
         if wish.binary:
             data = v2_binary.write(array)
@@ -63,7 +63,9 @@ def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signa
     if array.dtype.kind not in "iuf":
         raise Unsupported.at(f"outputs.{name}", expected="a number to classify", found=str(array.dtype))
     rows = array.reshape(len(array), -1) if signature.batched else array.reshape(1, -1)
-    order = np.argsort(-rows.astype(np.float64), axis=1, kind="stable")[:, : min(classes, rows.shape[1])]
+    # Both ways to turn the order round are exact at the ends of every datatype.
+    falling = -rows if rows.dtype.kind == "f" else ~rows
+    order = np.argsort(falling, axis=1, kind="stable")[:, : min(classes, rows.shape[1])]
     named = len(labels) == rows.shape[1]
     texts = np.empty(order.shape, dtype=object)
     for row, indices in enumerate(order):
@@ -71,3 +73,9 @@ def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signa
             label = f":{labels[index]}" if named else ""
             texts[row, column] = f"{rows[row, index]!s}:{index}{label}"
     return texts if signature.batched else texts[0]
+
+
+def _widened(array: Array) -> Array:
+    """Return BF16, carried as its 16 bits, as the FP32 whose upper half it is."""
+    wide: Array = (array.astype(np.uint32) << 16).view(np.float32)
+    return wide
