@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit ledger docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger docker-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,20 @@ types: install  ## static types, strict
 
 unit: install  ## the test suite, on two processes
 	$(BIN)/pytest -n 2 --dist worksteal
+
+conformance: install kserve-client  ## both front ends against tritonclient, kserve and raw sockets
+	$(BIN)/pytest -n 2 --dist worksteal tests/conformance
+
+kserve-client: .venv-kserve/installed  ## KServe's client, in an environment of its own: its dependencies clash with ours
+
+.venv-kserve/installed: tests/conformance/kserve-requirements.txt
+	$(PYTHON) -m venv .venv-kserve
+	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+URL ?= http://127.0.0.1:8000
+fuzz: install  ## 20,000 requests made from the OpenAPI document of the server at URL; none may be a 5xx
+	$(BIN)/python -m tests.conformance.fuzz --requests 20000 --url $(URL)
 
 ledger: install  ## 200,000 requests to each front end, liars and hang-ups among them: none lost, swapped or doubled
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi

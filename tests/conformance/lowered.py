@@ -1,0 +1,55 @@
+"""`sameway serve` with limits of one's own: what takes 10 seconds or 1,024 connections there, a test can wait for here.
+
+python -m tests.conformance.lowered --repository DIR --limits '{"head_seconds": 0.3}' --port 0
+"""
+
+import argparse
+import json
+import logging
+import socket
+import threading
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from serving.command import Wired, wire
+from serving.frontends import fastapi_app, flask_app
+from serving.frontends.server import Server
+from serving.frontends.wsgi import WsgiEndpoint
+from serving.limits import Limits
+from serving.settings import Settings
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repository", type=Path, required=True)
+    parser.add_argument("--frontend", default="fastapi")
+    parser.add_argument("--limits", type=json.loads, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--drain-delay-seconds", type=float, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level="INFO")
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    wired = wire(Settings(repository=arguments.repository))
+    limits = Limits(**arguments.limits)
+    server = Server(
+        _app(arguments.frontend, wired, limits),
+        limits=limits,
+        on_stop=wired.engine.drain,
+        drain_delay_seconds=arguments.drain_delay_seconds,
+        drain_seconds=1,
+    )
+    threading.Thread(target=wired.engine.load_all, daemon=True).start()
+    server.run_on(socket.create_server(("127.0.0.1", arguments.port), backlog=2048))
+    wired.engine.close(drain_seconds=1)
+
+
+def _app(frontend: str, wired: Wired, limits: Limits) -> ASGIApp:
+    if frontend == "flask":
+        return WsgiEndpoint(flask_app.create_app(wired.dispatcher), wired.dispatcher, limits)
+    return fastapi_app.create_app(wired.dispatcher, limits)
+
+
+if __name__ == "__main__":
+    main()
