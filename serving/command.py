@@ -82,8 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
         level=settings.log_level.upper(),
         format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
     )
-    # uvicorn warns of every stranger's malformed request; what it has to say of itself are errors.
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    # Both warn of every stranger's malformed request; what they have to say of themselves are errors.
+    for name in ("uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     _serve(settings, app, wired, listener)
     return 0
 
