@@ -7,6 +7,7 @@ Tests of models ask the models of zoo.py, and skip themselves where a server und
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tests.conformance.raw import ask
 from tests.conformance.servers import SERVE, Process, Server, sameway
 
 FRONT_ENDS = ("fastapi", "flask")
+
+#: What no client may bring a server to say: that it failed, or a line of log for each of its requests.
+_UNEXPECTED = re.compile(r"Traceback|internal_error|WARNING|ERROR(?!.*event=(re)?load_failed)")
 
 
 class Servers:
@@ -71,7 +75,7 @@ def servers() -> Iterator[Servers]:
     for name, status, log in started.stop():
         if status != 0:
             problems.append(f"{name}: exit status {status}")
-        if any("internal_error" in line or "Traceback" in line for line in log):
+        if any(_UNEXPECTED.search(line) for line in log):
             problems.append("\n".join([f"{name}:", *log]))
     assert not problems, "\n".join(problems)
 

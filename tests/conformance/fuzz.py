@@ -1,5 +1,6 @@
 """Schemathesis against a running server: what /openapi.json allows, and what it forbids. No answer may be a 5xx.
 
+    python -m tests.conformance.fuzz --requests 20000                              servers of its own, one per front end
     python -m tests.conformance.fuzz --requests 20000 --url http://127.0.0.1:8000
 
 Names made up at random are refused before anything else is looked at; so most requests name a model that is there, and
@@ -14,8 +15,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
@@ -24,7 +28,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.core.result import Err
 from schemathesis.core.transport import DEFAULT_RESPONSE_TIMEOUT
+
+from tests.conformance import zoo
+from tests.conformance.servers import sameway
 
 # Any: JSON documents.
 Json = dict[str, Any]
@@ -135,7 +143,9 @@ def _operations(document: Json, url: str) -> Iterator[tuple[str, Any]]:
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=url)
     for result in schema.get_all_operations():
-        operation: Any = result.ok()  # type: ignore[union-attr]  # our own document has no operation it cannot read
+        if isinstance(result, Err):
+            raise result.err()
+        operation = result.ok()
         yield f"{operation.method.upper()} {operation.path}", operation
 
 
@@ -190,15 +200,30 @@ def _problem(response: Any) -> str | None:
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
+    parser.add_argument("--url")
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    figures = fuzz(arguments.url.rstrip("/"), arguments.requests, seed_number=arguments.seed)
-    print(figures)  # noqa: T201 - its purpose
-    for failure in figures.failures[:20]:
-        print(failure)  # noqa: T201
-    return 1 if figures.failures or figures.requests < arguments.requests else 0
+    failed = False
+    with _servers() if arguments.url is None else nullcontext({"the server": arguments.url.rstrip("/")}) as servers:
+        for name, url in servers.items():
+            figures = fuzz(url, arguments.requests, seed_number=arguments.seed)
+            print(f"{name}: {figures}", *figures.failures[:20], sep="\n", flush=True)  # noqa: T201 - its purpose
+            failed = failed or bool(figures.failures) or figures.requests < arguments.requests
+    return 1 if failed else 0
+
+
+@contextmanager
+def _servers() -> Iterator[dict[str, str]]:
+    """Start a server per front end, which serves the models of the suite."""
+    with TemporaryDirectory() as folder:
+        zoo.publish(Path(folder))
+        running = {name: sameway("--repository", folder, "--frontend", name) for name in ("fastapi", "flask")}
+        try:
+            yield {name: process.wait().url for name, process in running.items()}
+        finally:
+            for process in running.values():
+                process.stop()
 
 
 if __name__ == "__main__":
