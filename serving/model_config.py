@@ -9,11 +9,44 @@ A key that is not known, or a value that makes no sense, is an error: a misspelt
 
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 
 class ConfigError(Exception):
     """A model configuration cannot be used; the message names the key, what was found and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """Which of the published versions are served: the newest `latest`, those `specific` ones, or (both None) all.
+
+    In config.toml: `versions = { latest = 2 }`, `versions = [1, 3]`, `versions = "all"`.
+    """
+
+    latest: int | None = 1
+    specific: tuple[int, ...] | None = None
+
+    def choose(self, published: Sequence[int]) -> tuple[int, ...]:
+        """Return the versions to serve, oldest first; raise ConfigError for a specific one that is not published."""
+        ordered = sorted(published)
+        if self.specific is not None:
+            for version in self.specific:
+                if version not in ordered:
+                    raise ConfigError(f"versions: expected some of {ordered}, found {version}")
+            return tuple(sorted(self.specific))
+        return tuple(ordered if self.latest is None else ordered[-self.latest :])
+
+    @classmethod
+    def from_toml(cls, value: object) -> "VersionPolicy":
+        """Read the value of `versions`; raise ConfigError."""
+        if value == "all":
+            return cls(latest=None)
+        if isinstance(value, dict) and value.keys() == {"latest"} and _is_number(value["latest"]):
+            return cls(latest=value["latest"])
+        if isinstance(value, list) and value and all(map(_is_number, value)) and len(set(value)) == len(value):
+            return cls(latest=None, specific=tuple(value))
+        raise ConfigError(f'versions: expected {{ latest = 2 }}, [1, 3] or "all", found {value!r:.100}')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +61,7 @@ class ModelConfig:
     timeout_seconds      how long a request may take; it may ask for less
     priority_levels      how many levels a request may choose from, 1 the first; 0: priorities are ignored
     default_priority     the level of a request that names none; None: the last
+    versions             which of the published versions are served at once
     """
 
     format: str | None = None
@@ -38,6 +72,7 @@ class ModelConfig:
     timeout_seconds: float = 10.0
     priority_levels: int = 0
     default_priority: int | None = None
+    versions: VersionPolicy = VersionPolicy()
 
 
 #: Per key: the types it may have, the smallest and the largest sensible value.
@@ -67,6 +102,11 @@ def read(path: Path) -> ModelConfig:
         if key not in known:
             raise ConfigError(f"{path.name}: expected the keys {', '.join(known)}, found {key!r}")
         _check(path.name, key, value)
+    if "versions" in found:
+        try:
+            found["versions"] = VersionPolicy.from_toml(found["versions"])
+        except ConfigError as error:
+            raise ConfigError(f"{path.name}: {error}") from error
     config = ModelConfig(**found)
     if config.default_priority is not None and config.default_priority > config.priority_levels:
         expected = f"1 to priority_levels ({config.priority_levels})"
@@ -74,7 +114,14 @@ def read(path: Path) -> ModelConfig:
     return config
 
 
+def _is_number(value: object) -> bool:
+    """Tell whether this is a version's number, or a count of versions."""
+    return type(value) is int and 1 <= value < 10**18
+
+
 def _check(name: str, key: str, value: object) -> None:
+    if key == "versions":
+        return
     if key == "format":
         if not isinstance(value, str):
             raise ConfigError(f"{name}: format: expected a text, found {value!r}")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from serving import model_config
-from serving.model_config import ConfigError, ModelConfig
+from serving.model_config import ConfigError, ModelConfig, VersionPolicy
 
 
 def read(folder: Path, text: str) -> ModelConfig:
@@ -55,6 +55,14 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("timeout_seconds = nan", "timeout_seconds"),
         ("timeout_seconds = false", "timeout_seconds"),
         ("format = 1", "format: expected a text, found 1"),
+        ('versions = "newest"', "config.toml: versions: expected { latest = 2 }, [1, 3]"),
+        ("versions = 2", "versions: expected"),
+        ("versions = []", "versions: expected"),
+        ("versions = [0]", "versions: expected"),
+        ("versions = [1, 1]", "versions: expected"),
+        ("versions = [true]", "versions: expected"),
+        ("versions = { latest = 0 }", "versions: expected"),
+        ("versions = { latest = 1, all = true }", "versions: expected"),
         ("instances = 1\ninstances = 2", "config.toml: "),
         ("instances 1", "config.toml: "),
         ("\0", "config.toml: "),
@@ -88,3 +96,24 @@ def test_what_cannot_be_read_is_refused_without_the_folders_of_this_machine(tmp_
     with pytest.raises(ConfigError) as error:
         model_config.read(path)
     assert str(error.value) == "config.toml: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ("", (7,)),
+        ("versions = { latest = 2 }", (4, 7)),
+        ("versions = { latest = 9 }", (1, 4, 7)),
+        ("versions = [4, 1]", (1, 4)),
+        ('versions = "all"', (1, 4, 7)),
+    ],
+)
+def test_a_policy_chooses_among_what_is_published(tmp_path: Path, text: str, chosen: tuple[int, ...]) -> None:
+    policy = read(tmp_path, text).versions
+    assert policy.choose([7, 1, 4]) == chosen
+    assert VersionPolicy(latest=2).choose([]) == ()
+
+
+def test_a_version_that_is_asked_for_and_not_there_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"versions: expected some of \[1, 2\], found 3"):
+        VersionPolicy(latest=None, specific=(1, 3)).choose([1, 2])
