@@ -107,7 +107,7 @@ def wire(settings: Settings) -> Wired:
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
         *V2(engine, limits).routes(),
-        *V2Repository(engine, limits, management=settings.management).routes(),
+        *V2Repository(engine, limits, management=engine.management if settings.management else None).routes(),
         *Predict(engine, limits).routes(),
         *Operations(metrics).routes(),
     ]

@@ -188,3 +188,8 @@ class Cancelled(ServingError):
     def outcome(self) -> str:
         """A client that left was neither refused nor failed."""
         return "cancelled"
+
+
+def all_errors() -> tuple[type[ServingError], ...]:
+    """Return every class of error."""
+    return tuple(ServingError.__subclasses__())

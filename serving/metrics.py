@@ -1,100 +1,330 @@
-"""Every metric, with its name, labels and buckets.
+"""Every metric, with its name and labels: counted in shared memory, told to Prometheus for all processes together.
 
 Label values come from the repository, never from a client: a request for a model that is not there counts under an
-empty name. What every batch counts is resolved once, when its version loads.
+empty name. The series of a version that is freed go with it; how its requests ended stays, by model.
 """
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
-#: Seconds, from a lone small model (100 µs) to the default timeout (10 s), about 2.2 × apart.
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+from serving.counters import Block, Counters, Facts
+from serving.errors import ServingError
+from serving.figures import ENDS, OK, Distribution, Figures, Layout, outcome_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+#: A version's number as text; empty for what is counted by model alone.
+Key = tuple[str, str]
+
 
 class Metrics:
-    """All series of one server, in a registry of their own."""
+    """The figures of one server. This process counts into one region of the counters, and reads all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters | None = None, *, region: int = 0, more: Iterable[Collector] = ()) -> None:
+        self._counters = counters or Counters()
+        self._number = region
+        self._region = self._counters.region(region)
+        self._lock = threading.Lock()
+        self._series: dict[Key, Series] = {}
+        for block in self._region.inherited():
+            key = (block.facts["model"], block.facts["version"])
+            block.numbers[Layout.QUEUED_ROWS] = block.numbers[Layout.IN_FLIGHT] = 0.0
+            self._series[key] = Series(block)
+        self._server = self._of("", "")
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        served = ("model", "version")
-        self.requests = Counter(
-            "sameway_requests",
-            "Requests for inference by how they ended: ok, refused, failed or cancelled, and why.",
-            (*served, "outcome", "reason"),
-            registry=self.registry,
-        )
-        self.request_seconds = Histogram(
-            "sameway_request_seconds",
-            "From the last byte of a request to the first of its answer.",
-            served,
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.queue_seconds = Histogram(
-            "sameway_queue_seconds",
-            "Time a request waited for an instance.",
-            served,
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.compute_seconds = Histogram(
-            "sameway_compute_seconds",
-            "Time one batch ran in its session.",
-            served,
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.batch_rows = Histogram(
-            "sameway_batch_rows", "Rows in one batch.", served, buckets=_ROWS, registry=self.registry
-        )
-        self.queue_rows = Gauge("sameway_queue_rows", "Rows waiting for an instance.", served, registry=self.registry)
-        self.in_flight = Gauge("sameway_in_flight", "Requests accepted and not yet answered.", registry=self.registry)
-        self.model_state = Gauge(
-            "sameway_model_state",
-            "1 for the state a version is in.",
-            (*served, "state"),
-            registry=self.registry,
-        )
-        self.model_info = Gauge(
-            "sameway_model_info",
-            "1 for each version served, with what it is.",
-            (*served, "format", "digest"),
-            registry=self.registry,
-        )
+        for collector in (_Exposition(self), _Processes(self._counters), *more):
+            self.registry.register(collector)
 
-    def of_version(self, model: str, version: int) -> "VersionMetrics":
-        """Return the children of one version, resolved."""
-        return VersionMetrics(self, model, version)
+    def of_version(self, model: str, version: int) -> "Series":
+        """Return what counts for one version; raise OutOfBlocks."""
+        return self._of(model, str(version))
 
-    def count(self, model: str, version: str, *, outcome: str, reason: str = "") -> None:
-        """Count one request that has ended."""
-        self.requests.labels(model, version, outcome, reason).inc()
+    def tell(self, model: str, version: int | None, **facts: object) -> None:
+        """Say what a version is, or what state it is in, or (None) a model without one: facts for the index and for info."""
+        self._of(model, "" if version is None else str(version)).tell(**facts)
+
+    def begin(self) -> None:
+        """Count one request for inference that is in flight from now on."""
+        self._server.change(Layout.IN_FLIGHT, 1.0)
+
+    def end(self, model: str, version: int | None, error: ServingError | None, seconds: float) -> None:
+        """Count one request for inference that has ended: with an answer, or for an error.
+
+        `model` is one of the repository's, or empty; `version` is None where the request met none.
+        """
+        self._server.change(Layout.IN_FLIGHT, -1.0)
+        end = OK if error is None else error.code
+        if version is not None:
+            series = self._series.get((model, str(version)))
+            if series is not None and series.end(end, seconds, failed=error is not None and error.outcome == "failed"):
+                return
+            # The version was freed while its last answers were on their way.
+            self._of(model, "").change(Layout.RETIRED + Layout.ended(end), 1.0)
+            return
+        self._of(model, "").change(Layout.ended(end), 1.0)
+
+    def retire(self, model: str, version: int) -> None:
+        """Let a version's series go; how its requests ended stays with its model."""
+        with self._lock:
+            series = self._series.pop((model, str(version)), None)
+        if series is not None:
+            series.retire(self._of(model, ""))
+
+    def keep(self, versions: Collection[tuple[str, int | None]]) -> None:
+        """Retire every version but these: the process before this one has left them."""
+        kept = {(model, str(version)) for model, version in versions if version is not None}
+        for model, version in [key for key in self._series if key[1] and key not in kept]:
+            self.retire(model, int(version))
+
+    def beat(self) -> None:
+        """Say that this process's event loop runs. Called on it, again and again."""
+        self._region.beat(time.monotonic())
+        self.publish()
+
+    def publish(self) -> None:
+        """Let everybody see this process's gauges as they are now."""
+        for series in list(self._series.values()):
+            series.publish()
+
+    def figures(self) -> dict[Key, Figures]:
+        """Return the figures of every version, and under an empty version those of each model, over all processes."""
+        found: dict[Key, Figures] = {}
+        for reading in self._counters.read():
+            key = (reading.facts["model"], reading.facts["version"])
+            found.setdefault(key, Figures()).add(reading.numbers, live=reading.live)
+        return found
+
+    def facts(self) -> Mapping[int, Sequence[Facts]]:
+        """Return what each running process says of each of its versions, by its region."""
+        found: dict[int, list[Facts]] = {
+            number: [] for number in range(self._counters.regions) if self._counters.pid(number)
+        }
+        for reading in self._counters.read():
+            if reading.live and reading.facts["model"]:
+                found.setdefault(reading.region, []).append(reading.facts)
+        return found
 
     def exposition(self) -> bytes:
         """Return all series in the Prometheus text format."""
         return generate_latest(self.registry)
 
+    def _of(self, model: str, version: str) -> "Series":
+        key = (model, version)
+        with self._lock:
+            if key not in self._series:
+                self._series[key] = Series(self._region.block({"model": model, "version": version}))
+            return self._series[key]
 
-class VersionMetrics:
-    """The series of one version of one model."""
 
-    def __init__(self, metrics: Metrics, model: str, version: int) -> None:
-        labels = (model, str(version))
-        self._metrics = metrics
-        self._labels = labels
-        self.queue_seconds = metrics.queue_seconds.labels(*labels)
-        self.compute_seconds = metrics.compute_seconds.labels(*labels)
-        self.batch_rows = metrics.batch_rows.labels(*labels)
+class Series:
+    """What this process counts for one version, or for one model. Thread-safe; freed, it counts nothing any more."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._numbers = block.numbers
+        self._queued: Callable[[], int] | None = None
+        self._sizes: dict[int, int] = {}
+        for entry in range(Layout.MOST_SIZES):
+            place = Layout.SIZES + entry * Layout.SIZE_NUMBERS
+            if not (rows := self._numbers[place]):
+                break
+            self._sizes[int(rows)] = place
+
+    def tell(self, **facts: object) -> None:
+        """Say what this counts for."""
+        self._block.tell(**facts)
 
     def watch_queue(self, rows: Callable[[], int]) -> None:
-        """Let the queue's gauge read the rows waiting whenever it is scraped."""
-        self._metrics.queue_rows.labels(*self._labels).set_function(rows)
+        """Let the queue's gauge read the rows waiting."""
+        self._queued = rows
 
-    def info(self, *, format: str, digest: str) -> None:
-        """Say what this version is."""
-        self._metrics.model_info.labels(*self._labels, format, digest).set(1)
+    def publish(self) -> None:
+        """Let the queue's gauge say how many rows wait now."""
+        if self._queued is not None:
+            self.set(Layout.QUEUED_ROWS, float(self._queued()))
+
+    def change(self, place: int, by: float) -> None:
+        """Add to one number."""
+        with self._block.lock:
+            if not self._block.freed:
+                self._numbers[place] += by
+
+    def set(self, place: int, value: float) -> None:
+        """Set one number."""
+        with self._block.lock:
+            if not self._block.freed:
+                self._numbers[place] = value
+
+    def end(self, end: str, seconds: float, *, failed: bool) -> bool:
+        """Count how a request ended, and what it took; tell whether it could be counted here."""
+        block, numbers = self._block, self._numbers
+        with block.lock:
+            if block.freed:
+                return False
+            numbers[Layout.ended(end)] += 1.0
+            if end == OK:
+                Layout.REQUEST.observe(numbers, seconds)
+            elif failed:
+                numbers[Layout.FAILED] += seconds
+            return True
+
+    def batch(self, rows: int, queued: Sequence[float], *, join: float, run: float, split: float) -> None:
+        """Count one batch of so many rows, given how long each of its requests had waited."""
+        block, numbers = self._block, self._numbers
+        with block.lock:
+            if block.freed:
+                return
+            for seconds in queued:
+                Layout.QUEUE.observe(numbers, seconds)
+            Layout.COMPUTE.observe(numbers, run)
+            Layout.BATCH_ROWS.observe(numbers, float(rows))
+            requests = len(queued)
+            numbers[Layout.JOIN] += join * requests
+            numbers[Layout.RUN] += run * requests
+            numbers[Layout.SPLIT] += split * requests
+            numbers[Layout.LAST] = float(time.time_ns() // 1_000_000)
+            place = self._sizes.get(rows) or self._size(rows)
+            if place is not None:
+                numbers[place + 1] += 1.0
+                numbers[place + 2] += join
+                numbers[place + 3] += run
+                numbers[place + 4] += split
+
+    def retire(self, model: "Series") -> None:
+        """Give how requests ended to the model's series, and the block back."""
+        with self._block.lock:
+            ended = list(self._numbers[: len(ENDS)])
+            self._numbers[: len(ENDS)] = memoryview(bytes(8 * len(ENDS))).cast("d")
+        for place, count in enumerate(ended):
+            if count:
+                model.change(Layout.RETIRED + place, count)
+        self._block.free()
+
+    def _size(self, rows: int) -> int | None:
+        """Return a place for a size of batches that is new, None where there is none left."""
+        if len(self._sizes) == Layout.MOST_SIZES:
+            return None
+        place = Layout.SIZES + len(self._sizes) * Layout.SIZE_NUMBERS
+        self._sizes[rows] = place
+        self._numbers[place] = float(rows)
+        return place
+
+
+class _Exposition(Collector):
+    """The server's own families, made anew for every scrape."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families of all processes together."""
+        self._metrics.publish()
+        figures = self._metrics.figures()
+        yield from _requests(figures)
+        histograms = (
+            ("sameway_request_seconds", "From the last byte of a request to the first of its answer.", "request"),
+            ("sameway_queue_seconds", "Time a request waited for an instance.", "queue"),
+            ("sameway_compute_seconds", "Time one batch ran in its session.", "compute"),
+            ("sameway_batch_rows", "Rows in one batch.", "batch_rows"),
+        )
+        infos, states = self._facts()
+        served = {key: one for key, one in figures.items() if key in infos}
+        for name, text, field in histograms:
+            family = HistogramMetricFamily(name, text, labels=("model", "version"))
+            for key, one in served.items():
+                distribution: Distribution = getattr(one, field)
+                family.add_metric(key, _cumulative(distribution), distribution.sum)
+            yield family
+        queue = GaugeMetricFamily("sameway_queue_rows", "Rows waiting for an instance.", labels=("model", "version"))
+        for key, one in served.items():
+            queue.add_metric(key, one.queued_rows)
+        yield queue
+        in_flight = sum(one.in_flight for one in figures.values())
+        yield GaugeMetricFamily("sameway_in_flight", "Requests accepted and not yet answered.", value=in_flight)
+        yield states
+        info = GaugeMetricFamily(
+            "sameway_model_info",
+            "1 for each version served, with what it is.",
+            labels=("model", "version", "format", "digest"),
+        )
+        for key, (format, digest) in infos.items():
+            info.add_metric((*key, format, digest), 1)
+        yield info
+
+    def _facts(self) -> tuple[dict[Key, tuple[str, str]], GaugeMetricFamily]:
+        """Return what each served version is, and the states that versions are in."""
+        infos: dict[Key, tuple[str, str]] = {}
+        counts: dict[tuple[str, str, str], int] = {}
+        for told in self._metrics.facts().values():
+            for facts in told:
+                key = (facts["model"], facts["version"])
+                if "digest" in facts:
+                    infos[key] = (facts["format"], facts["digest"])
+                if facts["version"] and "state" in facts:
+                    state = (*key, facts["state"].lower())
+                    counts[state] = counts.get(state, 0) + 1
+        states = GaugeMetricFamily(
+            "sameway_model_state",
+            "How many of the server's processes have a version in this state.",
+            labels=("model", "version", "state"),
+        )
+        for labels, count in counts.items():
+            states.add_metric(labels, count)
+        return infos, states
+
+
+class _Processes(Collector):
+    """The processes' own figures, added up: processor time, memory, open files."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield prometheus_client's families for all processes together."""
+        found: dict[str, Metric] = {}
+        for pid in self._counters.pids():
+            for family in ProcessCollector(registry=CollectorRegistry(), pid=lambda pid=pid: pid).collect():  # type: ignore[misc]
+                known = found.setdefault(family.name, family)
+                if known is not family:
+                    known.samples = [_joined(a, b) for a, b in zip(known.samples, family.samples, strict=True)]
+        yield from found.values()
+
+
+def _joined(a: Sample, b: Sample) -> Sample:
+    value = min(a.value, b.value) if a.name == "process_start_time_seconds" else a.value + b.value
+    return a._replace(value=value)
+
+
+def _requests(figures: Mapping[Key, Figures]) -> Iterator[Metric]:
+    labels = ("outcome", "reason")
+    requests = CounterMetricFamily(
+        "sameway_requests",
+        "Requests for inference by how they ended: ok, refused, failed or cancelled, and why.",
+        labels=("model", "version", *labels),
+    )
+    retired = CounterMetricFamily(
+        "sameway_requests_retired",
+        "The same of versions that are not served any more.",
+        labels=("model", *labels),
+    )
+    for (model, version), one in figures.items():
+        for end, count in one.ended.items():
+            requests.add_metric((model, version, outcome_of(end), "" if end == OK else end), count)
+        for end, count in one.retired.items():
+            retired.add_metric((model, outcome_of(end), "" if end == OK else end), count)
+    yield requests
+    yield retired
+
+
+def _cumulative(distribution: Distribution) -> list[tuple[str, float]]:
+    buckets, total = [], 0.0
+    for bound, count in zip((*distribution.bounds, float("inf")), distribution.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
+    return buckets

@@ -59,6 +59,7 @@ class ModelConfig:
     queue_rows           rows that may wait; None: four full batches
     queue_delay_seconds  how long a request may wait for company while an instance is idle; a quiet server gains nothing
     timeout_seconds      how long a request may take; it may ask for less
+    hang_seconds         a batch that runs longer is taken to hang: the model is not ready, and the process not alive
     priority_levels      how many levels a request may choose from, 1 the first; 0: priorities are ignored
     default_priority     the level of a request that names none; None: the last
     versions             which of the published versions are served at once
@@ -70,6 +71,7 @@ class ModelConfig:
     queue_rows: int | None = None
     queue_delay_seconds: float = 0.0
     timeout_seconds: float = 10.0
+    hang_seconds: float = 30.0
     priority_levels: int = 0
     default_priority: int | None = None
     versions: VersionPolicy = VersionPolicy()
@@ -82,6 +84,7 @@ _RANGES: dict[str, tuple[tuple[type, ...], float, float]] = {
     "queue_rows": ((int,), 1, 1_000_000),
     "queue_delay_seconds": ((int, float), 0, 10),
     "timeout_seconds": ((int, float), 0.001, 3600),
+    "hang_seconds": ((int, float), 0.1, 86_400),
     "priority_levels": ((int,), 0, 100),
     "default_priority": ((int,), 1, 100),
 }

@@ -31,7 +31,7 @@ LAYERS = (
     ("protocols", "limits"),
     ("engine",),
     ("backends", "model_config"),
-    ("wire", "metrics", "errors", "request"),
+    ("wire", "metrics", "figures", "counters", "errors", "request"),
 )
 
 #: The same for `models/*.py`, the files that serving may use: what they may import besides the standard library and numpy.

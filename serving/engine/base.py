@@ -47,6 +47,21 @@ class ModelStatus:
     reason: str
 
 
+class Management(Protocol):
+    """Changes what is served, in all processes of the server. Thread-safe; nothing blocks."""
+
+    def load(self, model: str) -> "Future[None]":
+        """Serve the versions that the model's configuration wants, in place of those served, which stay if one fails.
+
+        Raise ModelNotFound for a model that the repository does not have; the future fails with ModelNotReady.
+        """
+        ...
+
+    def unload(self, model: str) -> "Future[None]":
+        """Finish a model's accepted requests and free it."""
+        ...
+
+
 class Engine(Protocol):
     """Runs inference somewhere. Thread-safe; only `close` blocks.
 
@@ -73,19 +88,19 @@ class Engine(Protocol):
         ...
 
     def index(self) -> list[ModelStatus]:
-        """Return every model of the repository with its state."""
+        """Return every model and version of the repository with its state, over all processes of the server."""
+        ...
+
+    def knows(self, model: str) -> bool:
+        """Tell whether this is a model of the repository, whatever its state."""
         ...
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether this server should be sent requests."""
         ...
 
-    def load(self, model: str) -> "Future[None]":
-        """Open the newest version and serve it in place of the one served, which stays if that fails."""
-        ...
-
-    def unload(self, model: str) -> "Future[None]":
-        """Finish a model's accepted requests and free it."""
+    def alive(self) -> bool:
+        """Tell whether every instance makes progress. Where one does not, only a new process helps."""
         ...
 
     def drain(self) -> None:

@@ -123,6 +123,14 @@ class Batcher:
             self._closed = True
             self._ready.notify_all()
 
+    def clear(self) -> list[Entry]:
+        """Remove every entry and return them, oldest first in each line: nobody is there to take them."""
+        with self._ready:
+            entries = [entry for line in self._lines.values() for entry in line]
+            self._lines.clear()
+            self._rows = 0
+        return entries
+
     def _next_line(self) -> OrderedDict[Entry, None]:
         """Return the line whose first entry goes first: by priority, then by the time it has waited."""
         if len(self._lines) == 1:

@@ -3,18 +3,19 @@
 Whatever a backend does, each entry taken gets exactly one answer, and the thread goes on.
 """
 
+import contextlib
 import logging
 import threading
 import time
+from concurrent.futures import InvalidStateError
 from dataclasses import dataclass
 
 from models.tensors import Signature, Tensors
 from serving.backends.base import Session
 from serving.engine.batch import check_outputs, join, split
 from serving.engine.batcher import Batcher, Entry
-from serving.engine.statistics import Statistics
-from serving.errors import InferenceFailed
-from serving.metrics import VersionMetrics
+from serving.errors import InferenceFailed, ServingError
+from serving.metrics import Series
 from serving.request import InferResponse, Timings
 
 log = logging.getLogger(__name__)
@@ -39,15 +40,15 @@ class Instance:
         session: Session,
         batcher: Batcher,
         *,
-        metrics: VersionMetrics,
-        statistics: Statistics,
+        series: Series,
         number: int,
     ) -> None:
         self._identity = identity
         self._session = session
         self._batcher = batcher
-        self._metrics = metrics
-        self._statistics = statistics
+        self._series = series
+        #: The batch in the session, and since when (monotonic).
+        self._running: tuple[float, list[Entry]] | None = None
         name = f"{identity.model}/{identity.version}#{number}"
         # A daemon, so that a runtime which hangs cannot keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -65,12 +66,28 @@ class Instance:
         """Free the session. The thread must have ended."""
         self._session.close()
 
+    def runs_for(self, now: float) -> float:
+        """Return for how many seconds the batch in the session has run, 0 if there is none."""
+        running = self._running
+        return 0.0 if running is None else now - running[0]
+
+    def abandon(self, error: ServingError) -> None:
+        """Answer the batch in the session with an error: the session hangs, and nobody will use its answer."""
+        running = self._running
+        for entry in running[1] if running is not None else ():
+            with contextlib.suppress(InvalidStateError):  # answered in this very moment
+                entry.future.set_exception(error)
+
     def _serve(self) -> None:
         while (batch := self._batcher.take()) is not None:
             # From here on an entry cannot be cancelled; one that was cancelled just now is left out.
             entries = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if entries:
-                self._answer(entries)
+                self._running = (time.monotonic(), entries)
+                # An entry has its answer already where the batch hung, and was abandoned.
+                with contextlib.suppress(InvalidStateError):
+                    self._answer(entries)
+                self._running = None
             # Neither inputs nor answers may live on in this frame while the thread waits for the next batch.
             del batch, entries
 
@@ -91,20 +108,17 @@ class Instance:
                 "event=inference_failed model=%s version=%d rows=%d error=%r",
                 self._identity.model, self._identity.version, rows, error,
             )  # fmt: skip
-            self._statistics.failed(time.monotonic() - taken, times=len(entries))
             for entry in entries:
                 entry.future.set_exception(InferenceFailed("the model could not compute this batch"))
             return
         now = time.monotonic()
-        timings = [Timings(taken - entry.queued, joined - taken, ran - joined, now - ran) for entry in entries]
-        self._statistics.batch(rows, timings)
-        for entry, part, stages in zip(entries, parts, timings, strict=True):
-            entry.future.set_result(self._response(entry, part, stages))
+        # Counted before anybody is answered: a client that asks for the figures next finds its own request in them.
+        queued = [taken - entry.queued for entry in entries]
+        self._series.batch(rows, queued, join=joined - taken, run=ran - joined, split=now - ran)
         self._batcher.finished(rows, now - taken)
-        self._metrics.batch_rows.observe(rows)
-        self._metrics.compute_seconds.observe(ran - joined)
-        for entry in entries:
-            self._metrics.queue_seconds.observe(taken - entry.queued)
+        for entry, part, waited in zip(entries, parts, queued, strict=True):
+            timings = Timings(waited, joined - taken, ran - joined, now - ran)
+            entry.future.set_result(self._response(entry, part, timings))
 
     def _response(self, entry: Entry, outputs: Tensors, timings: Timings) -> InferResponse:
         request, identity = entry.request, self._identity

@@ -1,25 +1,19 @@
-"""LocalEngine: models and versions served in this process.
-
-The table of served versions is immutable and replaced whole, so a request reads it without a lock.
-"""
+"""LocalEngine: models and versions served in this process. It finds who answers; lifecycle.py says who is there."""
 
 import logging
-import threading
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import MappingProxyType
+from concurrent.futures import Future
 
-from models.repository import CONFIG, Repository, RepositoryError
+from models.repository import Repository
 from models.tensors import SignatureError
-from serving import model_config
-from serving.backends.base import BackendError
-from serving.engine.base import ModelMetadata, ModelStatus, State
-from serving.engine.replay import ReplayError
+from serving.engine.base import Management, ModelMetadata, ModelStatus, State
+from serving.engine.lifecycle import Lifecycle
 from serving.engine.served import ServedVersion
-from serving.engine.statistics import ModelStatistics
+from serving.engine.statistics import ModelStatistics, statistics_of
 from serving.errors import InvalidInput, ModelNotFound, ModelNotReady
 from serving.metrics import Metrics
+from serving.model_config import ModelConfig
 from serving.request import InferRequest, InferResponse
 
 log = logging.getLogger(__name__)
@@ -29,40 +23,22 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1
 
 
-#: What may be wrong with a version or its configuration, each with a message for the operator.
-_CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError)
-
-
 class LocalEngine:
-    """Models of a repository, the newest version of each, in this process.
+    """The models of a repository, those versions of each that its configuration wants, in this process.
 
     Built empty: `load_all` opens the versions, and may run in a thread of its own while the front end already answers.
     """
 
     def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
-        self._repository = repository
         self._metrics = metrics
-        self._only = models
-        self._names = sorted(set(repository.models() if models is None else models))
-        self._served: Mapping[str, ServedVersion] = MappingProxyType({})
-        self._status = {name: ModelStatus(name, None, State.LOADING, "waiting to be loaded") for name in self._names}
-        # One thread loads and unloads, one model after the other.
-        self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
-        self._loading = True
+        self._life = Lifecycle(repository, metrics, models=models)
+        #: Loading and unloading, for this process alone.
+        self.management: Management = self._life
         self._draining = False
-        self._closed = False
-        #: Held by whoever replaces the table.
-        self._change = threading.Lock()
 
-    def load_all(self) -> None:
-        """Open the newest version of every model. One that fails is not ready, says why, and leaves the others alone."""
-        for name in self._names:
-            if self._closed:
-                break
-            self._load(name)
-        self._loading = False
-        ready = sum(status.state is State.READY for status in self._status.values())
-        log.info("event=loaded models=%d ready=%d", len(self._names), ready)
+    def load_all(self, wanted: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        """Open what is wanted, by default by every model's configuration; the server is ready when this has ended."""
+        self._life.load_all(wanted)
 
     def submit(self, request: InferRequest) -> "Future[InferResponse]":
         """Check a request on its own and let it wait for an instance of its model."""
@@ -74,21 +50,35 @@ class LocalEngine:
 
     def metadata(self, model: str, version: int | None = None) -> ModelMetadata:
         """Return what is known of a served version."""
-        return self._find(model, version).metadata
+        identity = self._find(model, version).identity
+        served = self._life.table.model(model)
+        if served is None or identity.version not in served.metadata:  # unloaded in this very moment
+            raise ModelNotReady(f"model {model!r} is being unloaded", retry_after_seconds=_RETRY_SECONDS)
+        return served.metadata[identity.version]
 
-    def config(self, model: str, version: int | None = None) -> model_config.ModelConfig:
+    def config(self, model: str, version: int | None = None) -> ModelConfig:
         """Return how a version is served."""
         return self._find(model, version).config
 
     def statistics(self, model: str | None = None, version: int | None = None) -> list[ModelStatistics]:
-        """Return what a version, or for None every served one, has done since it was opened."""
+        """Return what the served versions of a model, or for None of every model, have done, over all processes."""
         if model is None:
-            return [served.statistics() for served in self._served.values()]
-        return [self._find(model, version).statistics()]
+            served = list(self._life.table)
+        elif version is None and (found := self._life.table.model(model)) is not None:
+            served = [found.versions[number] for number in sorted(found.versions)]
+        else:
+            served = [self._find(model, version)]
+        figures = self._metrics.figures()
+        keys = [(one.identity.model, one.identity.version) for one in served]
+        return [statistics_of(name, number, figures[name, str(number)]) for name, number in keys]
 
     def index(self) -> list[ModelStatus]:
-        """Return every model with its state."""
-        return list(self._status.values())
+        """Return every model and version with its state, over all processes."""
+        return self._life.status.everywhere()
+
+    def knows(self, model: str) -> bool:
+        """Tell whether this is a model of the repository."""
+        return self._life.status.knows(model)
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.
@@ -96,22 +86,29 @@ class LocalEngine:
         One model that failed does not take the others out of service: a probe can ask for the model it needs by name.
         """
         if model is None:
-            return bool(self._served) and not self._loading and not self._draining
+            return bool(self._life.table) and not self._life.loading and not self._draining
         try:
             self._find(model, version)
         except ModelNotReady:
             return False
         return not self._draining
 
-    def load(self, model: str) -> "Future[None]":
-        """Open the newest version and serve it in place of the one served, in the thread that manages."""
-        self._known(model)
-        return self._manager.submit(self._reload, model)
+    def alive(self) -> bool:
+        """Tell whether every instance makes progress."""
+        return not self.hangs_for()
 
-    def unload(self, model: str) -> "Future[None]":
-        """Finish a model's accepted requests and free it, in the thread that manages."""
-        self._known(model)
-        return self._manager.submit(self._unload, model)
+    def hangs_for(self) -> float:
+        """Return for how many seconds the instance that has hung longest does so, 0 if none does; tell of it in the states.
+
+        A batch hangs that has run longer than its model's `hang_seconds`. Called now and then by whoever runs the server.
+        """
+        now, longest = time.monotonic(), 0.0
+        for served in self._life.table:
+            seconds = served.runs_for(now) - served.config.hang_seconds
+            if (seconds > 0) is not bool(served.hangs):
+                self._hangs(served, hangs=seconds > 0)
+            longest = max(longest, seconds)
+        return longest
 
     def drain(self) -> None:
         """Stop being ready, and go on answering."""
@@ -120,122 +117,43 @@ class LocalEngine:
     def close(self, *, drain_seconds: float) -> None:
         """Refuse new requests, finish accepted ones within the time, free sessions."""
         self.drain()
-        with self._change:
-            self._closed = True
-            served, self._served = self._served, MappingProxyType({})
+        served = self._life.close()
         end = time.monotonic() + drain_seconds
-        for name, version in served.items():
-            self._set(ModelStatus(name, version.identity.version, State.UNLOADING, "the server is shutting down"))
+        for version in served:
+            self._life.tell(version, State.UNLOADING, "the server is shutting down")
+        for version in served:
             if not version.close(drain_seconds=max(0.0, end - time.monotonic())):
-                log.error("event=drain_timeout model=%s version=%d", name, version.identity.version)
-            self._set(ModelStatus(name, version.identity.version, State.UNAVAILABLE, "the server has shut down"))
+                log.error("event=drain_timeout model=%s version=%d", version.identity.model, version.identity.version)
+            self._life.tell(version, State.UNAVAILABLE, "the server has shut down")
+
+    def abandon(self) -> None:
+        """Let every request end with ModelNotReady, at once: the process is about to end."""
+        self.drain()
+        for version in self._life.close():
+            version.abandon()
 
     def _find(self, model: str, version: int | None) -> ServedVersion:
         """Return the served version, or raise ModelNotFound or ModelNotReady with the reason."""
-        served = self._served.get(model)
-        if served is not None and version in (None, served.identity.version):
+        served = self._life.table.find(model, version)
+        if served is not None:
+            if served.hangs:
+                raise ModelNotReady(f"model {model!r} is not ready: {served.hangs}")
             return served
-        status = self._status.get(model)
-        if status is None:
+        if not self._life.status.knows(model):
             raise ModelNotFound(f"model: expected one of this server's models, found {model!r:.150}", field="model")
-        waiting = status.version is None and status.state is State.LOADING
-        if version not in (None, status.version) and not waiting:
+        status = self._life.status.get(model, version)
+        newest = self._life.status.get(model, None)
+        if status is None and newest is not None and newest.version is None and newest.state is State.LOADING:
+            status = newest  # which versions it has is not known yet
+        if status is None:
             raise ModelNotFound(f"version: model {model!r} is not served in version {version}", field="version")
         retry = _RETRY_SECONDS if status.state in (State.LOADING, State.UNLOADING) else None
-        raise ModelNotReady(f"model {model!r} is not ready: {status.reason}", retry_after_seconds=retry)
+        raise ModelNotReady(f"model {model!r} is not ready: {status.reason or 'being replaced'}", retry_after_seconds=retry)
 
-    def _known(self, model: str) -> None:
-        """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
-        if model in self._status:
-            return
-        if self._only is not None or model not in self._repository.models():
-            raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
-        self._set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
-
-    def _load(self, name: str) -> None:
-        """Open the newest version of one model and serve it, or say in its status why not."""
-        started = time.monotonic()
-        number: int | None = None
-        try:
-            number = self._newest(name)
-            self._set(ModelStatus(name, number, State.LOADING, "being opened"))
-            served = self._open(name, number)
-        except _CANNOT_SERVE as error:
-            self._set(ModelStatus(name, number, State.UNAVAILABLE, str(error)))
-            log.error("event=load_failed model=%s version=%s reason=%r", name, number, str(error))
-            return
-        except Exception:  # a fault of ours must not leave the model loading for ever, nor the others unloaded
-            self._set(ModelStatus(name, number, State.UNAVAILABLE, "an internal error; the server's log has its cause"))
-            log.exception("event=load_failed model=%s version=%s", name, number)
-            return
-        self._serve(served, seconds=time.monotonic() - started)
-
-    def _reload(self, name: str) -> None:
-        """Open the newest version and put it in the place of the one served; that one stays if it cannot be opened."""
-        started = time.monotonic()
-        before = self._served.get(name)
-        if before is None:
-            self._load(name)
-            if name not in self._served:
-                raise ModelNotReady(f"model {name!r} could not be loaded: {self._status[name].reason}")
-            return
-        try:
-            served = self._open(name, self._newest(name))
-        except _CANNOT_SERVE as error:
-            log.error("event=reload_failed model=%s serving=%d reason=%r", name, before.identity.version, str(error))
-            serving = f"version {before.identity.version} serves on"
-            raise ModelNotReady(f"model {name!r} could not be loaded, {serving}: {error}") from error
-        self._serve(served, seconds=time.monotonic() - started)
-        self._free(before)
-
-    def _unload(self, name: str) -> None:
-        """Stop serving a model, finish what it accepted, and free it."""
-        served = self._served.get(name)
-        if served is None:
-            self._set(ModelStatus(name, None, State.UNAVAILABLE, "unloaded"))
-            return
-        version = served.identity.version
-        with self._change:
-            self._served = MappingProxyType({key: value for key, value in self._served.items() if key != name})
-        self._set(ModelStatus(name, version, State.UNLOADING, "finishing what was accepted"))
-        self._free(served)
-        self._set(ModelStatus(name, version, State.UNAVAILABLE, "unloaded"))
-        log.info("event=unloaded model=%s version=%d", name, version)
-
-    def _newest(self, name: str) -> int:
-        number = next(reversed(self._repository.versions(name)), None)
-        if number is None:
-            raise RepositoryError("no version of it is published")
-        return number
-
-    def _open(self, name: str, number: int) -> ServedVersion:
-        """Verify, open and replay one version."""
-        config = model_config.read(self._repository.root / name / CONFIG)
-        return ServedVersion.open(self._repository.open(name, number), config, self._metrics)
-
-    def _serve(self, served: ServedVersion, *, seconds: float) -> None:
-        """Let requests find a version that is ready."""
-        identity = served.identity
-        with self._change:
-            if self._closed:  # while this version was being opened, so nobody has asked it anything
-                served.close(drain_seconds=1.0)
-                self._set(ModelStatus(identity.model, identity.version, State.UNAVAILABLE, "the server has shut down"))
-                return
-            self._served = MappingProxyType({**self._served, identity.model: served})
-            self._set(ModelStatus(identity.model, identity.version, State.READY, ""))
-        log.info(
-            "event=model_ready model=%s version=%d format=%s digest=%.12s seconds=%.3f",
-            identity.model, identity.version, served.format, identity.digest, seconds,
-        )  # fmt: skip
-
-    def _free(self, served: ServedVersion) -> None:
-        """Finish what a version accepted, which takes at most its timeout, and free its sessions."""
-        if not served.close(drain_seconds=served.config.timeout_seconds):
-            log.error("event=drain_timeout model=%s version=%d", served.identity.model, served.identity.version)
-
-    def _set(self, status: ModelStatus) -> None:
-        self._status[status.name] = status
-        if status.version is not None:
-            for state in State:
-                value = 1 if state is status.state else 0
-                self._metrics.model_state.labels(status.name, str(status.version), state.lower()).set(value)
+    def _hangs(self, served: ServedVersion, *, hangs: bool) -> None:
+        """Say in a version's state that a batch hangs, or that it has ended after all."""
+        served.hangs = f"a batch runs for more than {served.config.hang_seconds:g} s" if hangs else ""
+        level = logging.ERROR if hangs else logging.WARNING
+        event = "instance_hangs" if hangs else "instance_goes_on"
+        log.log(level, "event=%s model=%s version=%d", event, served.identity.model, served.identity.version)
+        self._life.tell(served, State.UNAVAILABLE if hangs else State.READY, served.hangs)

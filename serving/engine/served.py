@@ -14,8 +14,7 @@ from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
 from serving.engine.replay import replay, replay_content
-from serving.engine.statistics import ModelStatistics, Statistics
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, ModelNotReady
 from serving.metrics import Metrics
 from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest, InferResponse
@@ -42,6 +41,8 @@ class ServedVersion:
         signature = manifest.signature
         self.config = config
         self.format = format
+        #: Why it is not ready although it is open: a batch hangs. Empty if none does.
+        self.hangs = ""
         self.identity = Identity(manifest.model, manifest.version, version.digest, signature)
         self.metadata = ModelMetadata(
             name=manifest.model,
@@ -60,12 +61,9 @@ class ServedVersion:
             queue_rows=config.queue_rows or 4 * batch_rows,
             delay_seconds=config.queue_delay_seconds,
         )
-        self._statistics = Statistics()
-        series = metrics.of_version(manifest.model, manifest.version)
-        series.watch_queue(self._batcher.rows)
-        series.info(format=format, digest=version.digest)
+        self._series = metrics.of_version(manifest.model, manifest.version)
         self._instances = [
-            Instance(self.identity, session, self._batcher, metrics=series, statistics=self._statistics, number=number)
+            Instance(self.identity, session, self._batcher, series=self._series, number=number)
             for number, session in enumerate(sessions)
         ]
         for instance in self._instances:
@@ -119,9 +117,24 @@ class ServedVersion:
         self._batcher.put(entry)
         return entry.future
 
-    def statistics(self) -> ModelStatistics:
-        """Return what this version has done since it was opened."""
-        return self._statistics.snapshot(self.identity.model, self.identity.version)
+    def introduce(self) -> None:
+        """Tell the metrics what is served from now on."""
+        self._series.watch_queue(self._batcher.rows)
+        self._series.tell(format=self.format, digest=self.identity.digest)
+
+    def runs_for(self, now: float) -> float:
+        """Return for how many seconds the batch that has run longest does so, 0 if none runs."""
+        return max(instance.runs_for(now) for instance in self._instances)
+
+    def abandon(self) -> None:
+        """Let every request that is accepted end with ModelNotReady: a session hangs, and the process is about to end."""
+        self._batcher.close()
+        error = ModelNotReady("the model does not answer any more; its process is replaced", retry_after_seconds=1)
+        for instance in self._instances:
+            instance.abandon(error)
+        for entry in self._batcher.clear():
+            if entry.future.set_running_or_notify_cancel():
+                entry.future.set_exception(error)
 
     def close(self, *, drain_seconds: float) -> bool:
         """Refuse new requests, finish accepted ones within the time, free the sessions; tell whether all was finished."""

@@ -1,40 +1,40 @@
-"""What a served version has done since it was opened, as the protocol's statistics extension counts it.
+"""What a served version has done, as the protocol's statistics extension counts it: from the very numbers of /metrics.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
 
-import threading
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from serving.request import Timings
+from serving.figures import OK, Figures, Size, outcome_of
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Duration:
     """How often something happened, and how many nanoseconds it took in all."""
 
-    count: int = 0
-    ns: int = 0
+    count: int
+    ns: int
 
-    def add(self, seconds: float, times: int = 1) -> None:
-        """Add so many occurrences that together took so long."""
-        self.count += times
-        self.ns += round(seconds * 1e9)
-
-    def copy(self) -> "Duration":
-        """Return the present figures."""
-        return Duration(self.count, self.ns)
+    @classmethod
+    def of(cls, count: int, seconds: float) -> "Duration":
+        """Return so many occurrences that together took so long."""
+        return cls(count, round(seconds * 1e9))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BatchStatistics:
     """The batches of one size: the extension's compute_input, compute_infer and compute_output."""
 
-    join: Duration = field(default_factory=Duration)
-    run: Duration = field(default_factory=Duration)
-    split: Duration = field(default_factory=Duration)
+    join: Duration
+    run: Duration
+    split: Duration
+
+    @classmethod
+    def of(cls, size: Size) -> "BatchStatistics":
+        """Return what is known of a size."""
+        stages = (size.join, size.run, size.split)
+        return cls(*(Duration.of(size.batches, seconds) for seconds in stages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,49 +50,27 @@ class ModelStatistics:
     batches: Mapping[int, BatchStatistics]
 
 
-class Statistics:
-    """Counts what one version does. Thread-safe; a batch costs one lock."""
+def statistics_of(model: str, version: int, figures: Figures) -> ModelStatistics:
+    """Return the figures of a version in the extension's terms.
 
-    #: The stages of a request, in the order in which the extension names them.
-    STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last = 0
-        self._rows = 0
-        self._executions = 0
-        self._durations = {stage: Duration() for stage in self.STAGES}
-        self._batches: dict[int, BatchStatistics] = {}
-
-    def batch(self, rows: int, timings: Sequence[Timings]) -> None:
-        """Count one batch of so many rows, given what each of its requests took."""
-        with self._lock:
-            self._last = time.time_ns() // 1_000_000
-            self._rows += rows
-            self._executions += 1
-            total = self._durations
-            for taken in timings:
-                total["success"].add(taken.queue + taken.join + taken.run + taken.split)
-                total["queue"].add(taken.queue)
-                total["compute_input"].add(taken.join)
-                total["compute_infer"].add(taken.run)
-                total["compute_output"].add(taken.split)
-            size = self._batches.setdefault(rows, BatchStatistics())
-            size.join.add(timings[0].join)
-            size.run.add(timings[0].run)
-            size.split.add(timings[0].split)
-
-    def failed(self, seconds: float, times: int = 1) -> None:
-        """Count requests that were accepted and got an error instead of an answer."""
-        with self._lock:
-            self._durations["fail"].add(seconds, times)
-
-    def snapshot(self, model: str, version: int) -> ModelStatistics:
-        """Return the present figures."""
-        with self._lock:
-            batches = {
-                size: BatchStatistics(one.join.copy(), one.run.copy(), one.split.copy())
-                for size, one in sorted(self._batches.items())
-            }
-            durations = {stage: duration.copy() for stage, duration in self._durations.items()}
-            return ModelStatistics(model, version, self._last, self._rows, self._executions, durations, batches)
+    success and fail count requests by how they ended, from their last byte to the first of their answer; queue and the
+    three of compute those that were in a batch, also where nobody was there any more to get the answer.
+    """
+    failed = sum(count for end, count in figures.ended.items() if outcome_of(end) == "failed")
+    executed = figures.queue.count
+    return ModelStatistics(
+        model=model,
+        version=version,
+        last_inference=figures.last,
+        inference_count=int(figures.batch_rows.sum),
+        execution_count=figures.batch_rows.count,
+        durations={
+            "success": Duration.of(figures.ended[OK], figures.request.sum),
+            "fail": Duration.of(failed, figures.failed),
+            "queue": Duration.of(executed, figures.queue.sum),
+            "compute_input": Duration.of(executed, figures.join),
+            "compute_infer": Duration.of(executed, figures.run),
+            "compute_output": Duration.of(executed, figures.split),
+        },
+        batches={rows: BatchStatistics.of(size) for rows, size in sorted(figures.sizes.items())},
+    )

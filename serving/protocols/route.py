@@ -110,7 +110,7 @@ class Dispatcher:
         try:
             route, request = self._match(request)
             if route.inference:
-                self._metrics.in_flight.inc()
+                self._metrics.begin()
             encoding = request.headers.get("content-encoding")
             if encoding is not None:
                 request = replace(request, body=inflate(request.body, encoding, self._inflated_bytes))
@@ -120,7 +120,7 @@ class Dispatcher:
         if isinstance(answer, Pending):
             return Waiting(self, route, request, answer)
         if route.inference:
-            self._metrics.in_flight.dec()
+            self._metrics.end(*self._meant(request.parameters), None, time.monotonic() - request.received)
         return answer
 
     def refuse(self, request: HttpRequest, error: ServingError) -> Reply:
@@ -130,7 +130,7 @@ class Dispatcher:
         except ServingError:
             return error_reply(error)
         if route.inference:
-            self._metrics.in_flight.inc()
+            self._metrics.begin()
         return self._failed(route, request, error)
 
     def _match(self, request: HttpRequest) -> tuple[Route, HttpRequest]:
@@ -156,26 +156,21 @@ class Dispatcher:
             log.error("event=internal_error path=%r", request.path, exc_info=error)
             error = InternalError("an internal error; the server's log has its cause")
         if route is not None and route.inference:
-            self._metrics.in_flight.dec()
-            model, version = self._labels(request.parameters)
-            self._metrics.count(model, version, outcome=error.outcome, reason=error.code)
+            model, version = self._meant(request.parameters)
+            self._metrics.end(model, version, error, time.monotonic() - request.received)
         return error_reply(error)
 
-    def _labels(self, parameters: Mapping[str, str]) -> tuple[str, str]:
-        """Return the model and version of the repository that a request meant; empty where there is none such."""
+    def _meant(self, parameters: Mapping[str, str]) -> tuple[str, int | None]:
+        """Return the model of the repository that a request meant, empty if none, and its version, None if not served."""
         model = parameters["model"]
         try:
-            return model, str(self._engine.metadata(model).version)
+            return model, self._engine.metadata(model, version_of(parameters)).version
         except ServingError:
-            known = any(status.name == model for status in self._engine.index())
-            return (model if known else ""), ""
+            return (model if self._engine.knows(model) else ""), None
 
     def answered(self, response: InferResponse, seconds: float) -> None:
         """Count a request for inference that got its answer."""
-        version = str(response.version)
-        self._metrics.in_flight.dec()
-        self._metrics.count(response.model, version, outcome="ok")
-        self._metrics.request_seconds.labels(response.model, version).observe(seconds)
+        self._metrics.end(response.model, response.version, None, seconds)
 
 
 class Waiting:

@@ -64,7 +64,9 @@ class V2:
         return _json(self._server)
 
     def live(self, _request: HttpRequest) -> Reply:
-        """Say that this process answers."""
+        """Say that this process answers, and that every model it runs makes progress."""
+        if not self._engine.alive():
+            raise ModelNotReady("an instance of a model makes no progress; the process needs to be replaced")
         return _json({"live": True})
 
     def ready(self, _request: HttpRequest) -> Reply:
@@ -96,8 +98,8 @@ class V2:
         """Say whether a model can answer."""
         name, version = request.parameters["model"], version_of(request.parameters)
         if not self._engine.ready(name, version):
-            reason = next((status.reason for status in self._engine.index() if status.name == name), "")
-            raise ModelNotReady(f"model {name!r} is not ready: {reason or 'the server is shutting down'}")
+            self._engine.metadata(name, version)  # which says why, where the reason is the model's
+            raise ModelNotReady(f"model {name!r} is not ready: the server is shutting down")
         return _json({"name": name, "ready": True})
 
     def infer(self, request: HttpRequest) -> Pending:

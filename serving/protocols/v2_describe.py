@@ -49,7 +49,7 @@ def config_json(metadata: ModelMetadata, config: ModelConfig) -> Json:
 def statistics_json(statistics: ModelStatistics) -> Json:
     """Return what a version has done, in the terms of the statistics extension."""
     stages = {stage: _duration(duration) for stage, duration in statistics.durations.items()}
-    none = _duration(Duration())  # there is no cache to hit
+    none = _duration(Duration(0, 0))  # there is no cache to hit
     return {
         "name": statistics.model,
         "version": str(statistics.version),

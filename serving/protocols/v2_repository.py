@@ -9,7 +9,7 @@ import time
 
 import orjson
 
-from serving.engine.base import Engine, State
+from serving.engine.base import Engine, Management, State
 from serving.errors import Forbidden, MalformedRequest, Unsupported
 from serving.limits import Limits
 from serving.protocols.json_body import Json, parse, show
@@ -22,7 +22,7 @@ _MANAGEMENT_SECONDS = 600.0
 class V2Repository:
     """The extension's routes on one engine."""
 
-    def __init__(self, engine: Engine, limits: Limits, *, management: bool) -> None:
+    def __init__(self, engine: Engine, limits: Limits, *, management: Management | None) -> None:
         self._engine = engine
         self._limits = limits
         self._management = management
@@ -47,26 +47,26 @@ class V2Repository:
 
     def load(self, request: HttpRequest) -> Pending:
         """Load the newest version of a model, or load it again; the old version serves until the new one is ready."""
-        parameters = self._managed(request)
+        management, parameters = self._managed(request)
         if parameters:
             raise Unsupported(
                 "parameters: a model is loaded as it lies in the repository, nothing is uploaded", field="parameters"
             )
-        return Pending(self._engine.load(request.parameters["model"]), time.monotonic() + _MANAGEMENT_SECONDS, _done)
+        return Pending(management.load(request.parameters["model"]), time.monotonic() + _MANAGEMENT_SECONDS, _done)
 
     def unload(self, request: HttpRequest) -> Pending:
         """Finish a model's accepted requests and free it. There are no ensembles, so it has no dependents."""
-        self._managed(request)
-        return Pending(self._engine.unload(request.parameters["model"]), time.monotonic() + _MANAGEMENT_SECONDS, _done)
+        management, _ = self._managed(request)
+        return Pending(management.unload(request.parameters["model"]), time.monotonic() + _MANAGEMENT_SECONDS, _done)
 
-    def _managed(self, request: HttpRequest) -> Json:
-        """Return the request's parameters; raise Forbidden unless the management API is on."""
-        if not self._management:
+    def _managed(self, request: HttpRequest) -> tuple[Management, Json]:
+        """Return who manages and the request's parameters; raise Forbidden unless the management API is on."""
+        if self._management is None:
             raise Forbidden("the management API is off; start the server with --management on a loopback address")
         parameters = self._fields(request).get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             raise MalformedRequest.at("parameters", expected="an object", found=show(parameters))
-        return parameters or {}
+        return self._management, parameters or {}
 
     def _fields(self, request: HttpRequest) -> Json:
         """Return the fields of a body; clients send an empty one where they have nothing to say."""

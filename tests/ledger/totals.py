@@ -39,7 +39,8 @@ class Totals:
             if labels.get("model", tracer.MODEL) != tracer.MODEL:
                 continue
             value = int(float(sample["value"]))
-            if sample["name"] == "sameway_requests_total":
+            # Those of versions that were swapped away count by model.
+            if sample["name"] in ("sameway_requests_total", "sameway_requests_retired_total"):
                 requests[labels["outcome"], labels["reason"]] += value
             sums[sample["name"]] += value
         return cls(

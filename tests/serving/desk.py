@@ -31,7 +31,7 @@ class Desk:
         self.metrics = Metrics()
         self.engine = LocalEngine(Repository(root), self.metrics)
         routes = [*V2(self.engine, self.limits).routes(), *Predict(self.engine, self.limits).routes()]
-        routes += V2Repository(self.engine, self.limits, management=False).routes()
+        routes += V2Repository(self.engine, self.limits, management=None).routes()
         routes += [*Operations(self.metrics).routes(), *(more or [])]
         self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits)
         if load:
@@ -63,7 +63,7 @@ class Desk:
         """Return all counts of requests, by model, version, outcome and reason."""
         return {
             (labels["model"], labels["version"], labels["outcome"], labels["reason"]): sample.value
-            for family in self.metrics.requests.collect()
+            for family in self.metrics.registry.collect()
             for sample in family.samples
             if sample.name == "sameway_requests_total"
             for labels in [sample.labels]

@@ -1,8 +1,12 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.counters import Counters
+from serving.errors import InferenceFailed, Overloaded
 from serving.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -19,26 +23,30 @@ def shown(metrics: Metrics) -> dict[str, set[str]]:
     }
 
 
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
 def used() -> Metrics:
     """Return metrics in which every series has been used once."""
     metrics = Metrics()
     version = metrics.of_version("toy", 1)
     version.watch_queue(lambda: 5)
-    version.info(format="onnx", digest="d" * 64)
-    for histogram in (version.queue_seconds, version.compute_seconds, version.batch_rows):
-        histogram.observe(1)
-    metrics.request_seconds.labels("toy", "1").observe(1)
-    metrics.count("toy", "1", outcome="ok")
-    metrics.model_state.labels("toy", "1", "ready").set(1)
+    version.tell(format="onnx", digest="d" * 64, state="READY")
+    version.batch(3, [0.001, 0.002], join=0.1, run=0.2, split=0.3)
+    metrics.begin()
+    metrics.end("toy", 1, None, 0.5)
+    metrics.of_version("toy", 2)
+    metrics.begin()
+    metrics.end("toy", 2, InferenceFailed("no"), 0.1)
+    metrics.retire("toy", 2)
     return metrics
 
 
 def test_every_name_and_label_in_the_documentation_exists_and_none_is_missing_there() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     documented = dict(re.findall(r"`(sameway_\w+)(?:\{([\w,]+)\})?`", text))
-    # The server turns the series with the time of their creation off; that switch is the whole process's, so not here.
-    ours = {name: labels for name, labels in shown(used()).items() if name.startswith("sameway_")}
-    exposed = {name: labels for name, labels in ours.items() if not name.endswith("_created")}
+    exposed = {name: labels for name, labels in shown(used()).items() if name.startswith("sameway_")}
     assert documented.keys() == exposed.keys()
     for name, labels in documented.items():
         if labels:
@@ -48,19 +56,20 @@ def test_every_name_and_label_in_the_documentation_exists_and_none_is_missing_th
 def test_the_queue_s_gauge_reads_the_rows_when_it_is_scraped() -> None:
     metrics = Metrics()
     waiting = 3
-    metrics.of_version("toy", 1).watch_queue(lambda: waiting)
-    labels = {"model": "toy", "version": "1"}
-    assert metrics.registry.get_sample_value("sameway_queue_rows", labels) == 3
-    waiting = 4
-    assert metrics.registry.get_sample_value("sameway_queue_rows", labels) == 4
+    version = metrics.of_version("toy", 1)
+    version.watch_queue(lambda: waiting)
+    version.tell(format="onnx", digest="d")
+    for waiting in (3, 4):
+        assert re.search(rb'sameway_queue_rows\{model="toy",version="1"\} %d\.0' % waiting, metrics.exposition())
 
 
 def test_two_servers_in_one_process_share_no_series() -> None:
     first, second = Metrics(), Metrics()
-    first.count("toy", "1", outcome="ok")
+    first.of_version("toy", 1)
+    first.end("toy", 1, None, 0.1)
     labels = {"model": "toy", "version": "1", "outcome": "ok", "reason": ""}
-    assert first.registry.get_sample_value("sameway_requests_total", labels) == 1
-    assert second.registry.get_sample_value("sameway_requests_total", labels) is None
+    assert value(first, "sameway_requests_total", **labels) == 1
+    assert value(second, "sameway_requests_total", **labels) is None
 
 
 def test_buckets_go_from_a_lone_small_model_to_the_default_timeout() -> None:
@@ -71,3 +80,87 @@ def test_buckets_go_from_a_lone_small_model_to_the_default_timeout() -> None:
 
 def test_the_process_s_own_memory_and_time_are_exposed() -> None:
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total"} <= shown(Metrics()).keys()
+
+
+def test_a_version_that_is_freed_leaves_no_series_and_its_requests_stay_in_the_total() -> None:
+    metrics = used()
+    text = metrics.exposition().decode()
+    assert 'version="2"' not in text
+    assert value(metrics, "sameway_requests_retired_total", model="toy", outcome="failed", reason="inference_failed") == 1
+    # A request of it that ends after that is not lost either, and counts nothing for whoever has the place now.
+    metrics.begin()
+    metrics.end("toy", 2, None, 0.1)
+    assert value(metrics, "sameway_requests_retired_total", model="toy", outcome="ok", reason="") == 1
+    assert value(metrics, "sameway_in_flight") == 0
+
+
+def test_whoever_still_counts_for_a_freed_version_counts_for_nobody_else() -> None:
+    metrics = Metrics()
+    old = metrics.of_version("toy", 1)
+    metrics.retire("toy", 1)
+    new = metrics.of_version("toy", 2)  # has the memory of the old one
+    new.tell(format="onnx", digest="d")
+    old.batch(8, [1.0], join=1, run=1, split=1)
+    assert value(metrics, "sameway_batch_rows_count", model="toy", version="2") == 0
+
+
+def test_ten_thousand_names_of_strangers_make_no_series_and_a_model_has_fewer_than_200() -> None:
+    metrics = used()
+    for _ in range(10_000):
+        metrics.begin()
+        metrics.end("", None, Overloaded("full"), 0.1)
+    lines = [line for line in metrics.exposition().decode().splitlines() if line.startswith("sameway_")]
+    assert len(lines) < 200
+
+
+_WORKER = """
+import sys
+from serving.counters import Counters
+from serving.metrics import Metrics
+metrics = Metrics(Counters(descriptor=int(sys.argv[1])), region=1)
+version = metrics.of_version("toy", 1)
+version.tell(format="onnx", digest="d", state="READY")
+metrics.begin()
+metrics.end("toy", 1, None, 0.25)
+metrics.begin()
+version.batch(4, [0.1, 0.1], join=0, run=0.5, split=0)
+metrics.publish()
+"""
+
+
+def test_processes_count_together_and_what_one_has_counted_outlives_it() -> None:
+    shared = Counters.shared(2)
+    assert shared.descriptor is not None
+    metrics = Metrics(shared, region=0)
+    version = metrics.of_version("toy", 1)
+    version.tell(format="onnx", digest="d", state="READY")
+    metrics.begin()
+    metrics.end("toy", 1, None, 0.25)
+    version.batch(4, [0.1], join=0, run=0.5, split=0)
+    for generation in (1, 2):
+        words = [sys.executable, "-c", _WORKER, str(shared.descriptor)]
+        subprocess.run(words, cwd=ROOT, pass_fds=[shared.descriptor], check=True)
+        labels = {"model": "toy", "version": "1"}
+        assert value(metrics, "sameway_requests_total", **labels, outcome="ok", reason="") == 1 + generation
+        assert value(metrics, "sameway_request_seconds_count", **labels) == 1 + generation
+        assert value(metrics, "sameway_batch_rows_sum", **labels) == 4 + 4 * generation
+        figures = metrics.figures()["toy", "1"]
+        assert figures.sizes[4].batches == 1 + generation
+        assert value(metrics, "sameway_model_state", **labels, state="ready") == 2
+        shared.leave(1)
+        # It was killed with a request in flight, and its successor begins with none.
+        assert value(metrics, "sameway_in_flight") == 0
+        assert value(metrics, "sameway_model_state", **labels, state="ready") == 1
+
+
+def test_what_a_process_leaves_and_its_successor_does_not_serve_is_retired() -> None:
+    shared = Counters(1)
+    before = Metrics(shared)
+    for number in (1, 2):
+        before.of_version("toy", number)
+        before.end("toy", number, None, 0.1)
+    after = Metrics(shared)
+    after.keep({("toy", 2), ("toy", None)})
+    assert value(after, "sameway_requests_total", model="toy", version="1", outcome="ok", reason="") is None
+    assert value(after, "sameway_requests_total", model="toy", version="2", outcome="ok", reason="") == 1
+    assert value(after, "sameway_requests_retired_total", model="toy", outcome="ok", reason="") == 1

@@ -7,8 +7,7 @@ import pytest
 from models.tensors import Tensors
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
-from serving.engine.statistics import Statistics
-from serving.errors import InferenceFailed, ServingError
+from serving.errors import InferenceFailed, ModelNotReady, ServingError
 from serving.metrics import Metrics
 from serving.request import InferRequest
 from tests.serving.sessions import PATIENCE, SIGNATURE, FakeSession, Gate, double, rows
@@ -22,9 +21,9 @@ class Bench:
         self.metrics = Metrics()
         self.room = Batcher(batch_rows=8, queue_rows=1_000)
         identity = Identity("toy", 3, "d" * 64, SIGNATURE)
-        self.instance = Instance(
-            identity, session, self.room, metrics=self.metrics.of_version("toy", 3), statistics=Statistics(), number=0
-        )
+        series = self.metrics.of_version("toy", 3)
+        series.tell(format="onnx", digest="d" * 64)
+        self.instance = Instance(identity, session, self.room, series=series, number=0)
         self.instance.start()
 
     def ask(self, *numbers: float, outputs: tuple[str, ...] | None = None, id: str | None = None) -> Entry:
@@ -165,9 +164,9 @@ def test_an_entry_cancelled_between_the_queue_and_the_run_is_left_out(start: Sta
     assert bench.stop()
     taken = [_entry(1), _entry(666), _entry(2)]
     taken[1].future.cancel()
-    series, statistics = bench.metrics.of_version("toy", 3), Statistics()
+    series = bench.metrics.of_version("toy", 3)
     identity = Identity("toy", 3, "", SIGNATURE)
-    again = Instance(identity, session, _Once(taken), metrics=series, statistics=statistics, number=1)
+    again = Instance(identity, session, _Once(taken), series=series, number=1)
     again.start()
     assert again.join(PATIENCE)
     assert [answer(taken[0]), answer(taken[2])] == [[[2, -2]], [[4, -4]]]
@@ -228,6 +227,22 @@ def test_batches_are_counted_with_their_rows(start: Start) -> None:
     assert value("sameway_batch_rows_sum", labels) == 10
     assert value("sameway_batch_rows_count", labels) == value("sameway_compute_seconds_count", labels) == 5
     assert value("sameway_queue_seconds_count", labels) == 5
+
+
+def test_a_batch_that_hangs_is_seen_and_can_be_given_up(start: Start) -> None:
+    gate = Gate()
+    bench = start(gate)
+    assert bench.instance.runs_for(time.monotonic()) == 0
+    entry = bench.ask(1)
+    assert gate.entered.wait(PATIENCE)
+    assert bench.instance.runs_for(time.monotonic() + 30) > 29
+    bench.instance.abandon(ModelNotReady("the process is replaced"))
+    with pytest.raises(ModelNotReady):
+        answer(entry)
+    gate.opened.set()  # it comes back after all: its answer is nobody's, and the next request's is right
+    assert answer(bench.ask(2)) == [[4, -4]]
+    assert bench.stop()
+    assert bench.instance.runs_for(time.monotonic() + 30) == 0
 
 
 def _entry(number: float) -> Entry:

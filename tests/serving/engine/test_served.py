@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -166,9 +167,28 @@ def test_the_configured_format_is_the_one_that_runs(toy_in_both_formats: Path) -
         assert served.close(drain_seconds=PATIENCE)
 
 
-def test_opening_says_in_the_metrics_what_is_served(opened: Open, version: ModelVersion) -> None:
+def test_only_what_is_introduced_is_shown_in_the_metrics(opened: Open, version: ModelVersion) -> None:
     metrics = Metrics()
-    opened(metrics)
+    served = opened(metrics)
     labels = {"model": "toy", "version": "1", "format": "onnx", "digest": version.digest}
+    assert metrics.registry.get_sample_value("sameway_model_info", labels) is None
+    served.introduce()
     assert metrics.registry.get_sample_value("sameway_model_info", labels) == 1
     assert metrics.registry.get_sample_value("sameway_queue_rows", {"model": "toy", "version": "1"}) == 0
+
+
+def test_giving_up_answers_what_runs_and_what_waits(version: ModelVersion) -> None:
+    gate = toy_gate()
+    served = held(version, gate)
+    running = served.submit(wish())
+    assert gate.entered.wait(PATIENCE)
+    waiting = served.submit(wish(2))
+    assert served.runs_for(time.monotonic() + 5) > 4
+    served.abandon()
+    for future in (running, waiting):
+        with pytest.raises(ModelNotReady):
+            future.result(PATIENCE)
+    with pytest.raises(ModelNotReady):
+        served.submit(wish())
+    gate.opened.set()
+    assert served.close(drain_seconds=PATIENCE)

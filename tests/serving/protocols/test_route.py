@@ -128,7 +128,7 @@ def test_each_way_in_which_a_request_can_end_is_counted_once(desk: Desk) -> None
         ("toy", "1", "ok", ""): 2,
         ("toy", "1", "refused", "malformed_request"): 1,
         ("toy", "1", "refused", "invalid_input"): 1,
-        ("toy", "1", "refused", "model_not_found"): 1,
+        ("toy", "", "refused", "model_not_found"): 1,
         ("toy", "1", "failed", "internal_error"): 1,
     }
     assert desk.value("sameway_request_seconds_count", model="toy", version="1") == 2
@@ -141,7 +141,7 @@ def test_no_label_comes_from_a_client(desk: Desk) -> None:
         desk.ask("POST", f"/predict/junk-{number}", b"x")
     assert desk.outcomes() == {
         ("", "", "refused", "model_not_found"): 400,
-        ("toy", "1", "refused", "model_not_found"): 200,
+        ("toy", "", "refused", "model_not_found"): 200,
     }
     assert b"junk" not in desk.ask("GET", "/metrics").body
 
@@ -166,6 +166,7 @@ def test_a_request_waits_in_flight_until_it_has_its_answer(desk: Desk, held: Hel
 def test_an_inference_route_may_answer_at_once(desk: Desk) -> None:
     assert desk.ask("POST", "/at-once/toy", b"x") == Reply(200, b"x")
     assert desk.value("sameway_in_flight") == 0
+    assert desk.outcomes() == {("toy", "1", "ok", ""): 1}
 
 
 @pytest.mark.parametrize(

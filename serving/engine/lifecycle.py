@@ -1,0 +1,256 @@
+"""The life of versions in this process: opened, served, drained, freed.
+
+What is served changes in two steps: `prepare` opens what is wanted beside what is served, and `commit` puts it in its
+place, drains the old and frees it. Between the two nothing has happened yet that a failure would have to undo.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from models.repository import CONFIG, Repository, RepositoryError
+from serving import model_config
+from serving.backends.base import BackendError
+from serving.counters import OutOfBlocks
+from serving.engine.base import ModelStatus, State
+from serving.engine.replay import ReplayError
+from serving.engine.served import ServedVersion
+from serving.engine.statuses import Statuses
+from serving.engine.table import Table
+from serving.engine.wanted import wanted_versions
+from serving.errors import ModelNotFound, ModelNotReady
+from serving.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+#: What may be wrong with a version or its configuration, each with a message for the operator.
+_CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError, OutOfBlocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Versions of a model that are open and to be served, of those wanted; `opened` are the ones not served before."""
+
+    model: str
+    wanted: tuple[int, ...]
+    versions: Mapping[int, ServedVersion]
+    opened: tuple[ServedVersion, ...]
+
+
+class Lifecycle:
+    """Changes which versions of a repository's models are served here: those that each model's configuration wants.
+
+    One thread loads and unloads, one model after the other; the table is replaced whole, for whoever reads it.
+    """
+
+    def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
+        self._repository = repository
+        self._metrics = metrics
+        self._only = models
+        self.table = Table()
+        self.status = Statuses(metrics)
+        for name in sorted(set(repository.models() if models is None else models)):
+            self.status.set(ModelStatus(name, None, State.LOADING, "waiting to be loaded"))
+        self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
+        self.loading = True
+        self._closed = False
+        #: Held by whoever replaces the table.
+        self._change = threading.Lock()
+
+    def load_all(self, wanted: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        """Open the versions wanted, by default by every model's configuration, and for none of a model leave it unloaded.
+
+        A version that cannot be opened is not ready, says why, and leaves the others alone.
+        """
+        for name in self.status.names():
+            if self._closed:
+                break
+            if wanted is None or name in wanted:
+                self._load_first(name, None if wanted is None else wanted[name])
+            else:
+                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, "unloaded"))
+        # What the process before this one has counted of versions that are not there any more.
+        self._metrics.keep({(one.name, one.version) for one in self.status.all()})
+        self.loading = False
+        ready = sum(self.table.model(name) is not None for name in self.status.names())
+        log.info("event=loaded models=%d ready=%d", len(self.status.names()), ready)
+
+    def load(self, model: str) -> "Future[None]":
+        """Serve the versions that are wanted now, in the thread that manages."""
+        self._known(model)
+        return self._manager.submit(self._load, model)
+
+    def unload(self, model: str) -> "Future[None]":
+        """Finish a model's accepted requests and free it, in the thread that manages."""
+        self._known(model)
+        return self._manager.submit(self._unload, model)
+
+    def prepare(self, model: str, versions: tuple[int, ...]) -> "Future[Prepared]":
+        """Open versions of a model beside those served; the future fails with ModelNotReady if one cannot be opened."""
+        self._known(model)
+        return self._manager.submit(self._prepare, model, versions)
+
+    def commit(self, prepared: Prepared) -> "Future[None]":
+        """Serve what was prepared, drain what was served instead, and free it."""
+        return self._manager.submit(self._commit, prepared)
+
+    def discard(self, prepared: Prepared) -> "Future[None]":
+        """Close what was prepared: what is served stays as it is."""
+        return self._manager.submit(self._discard, prepared)
+
+    def close(self) -> list[ServedVersion]:
+        """Serve nothing from now on, and return what was served, for its requests to be finished or given up."""
+        with self._change:
+            self._closed = True
+            served, self.table = list(self.table), Table()
+        return served
+
+    def tell(self, served: ServedVersion, state: State, reason: str) -> None:
+        """Set the state of a version."""
+        self.status.set(ModelStatus(served.identity.model, served.identity.version, state, reason))
+
+    def _known(self, model: str) -> None:
+        """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
+        if self.status.knows(model):
+            return
+        if self._only is not None or model not in self._repository.models():
+            raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
+        self.status.set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
+
+    def _load_first(self, name: str, wanted: tuple[int, ...] | None) -> None:
+        """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
+        try:
+            numbers = wanted_versions(self._repository, name) if wanted is None else wanted
+        except _CANNOT_SERVE as error:
+            self.status.set(ModelStatus(name, None, State.UNAVAILABLE, str(error)))
+            log.error("event=load_failed model=%s reason=%r", name, str(error))
+            return
+        for number in numbers:
+            if self._closed:
+                return
+            with contextlib.suppress(ModelNotReady):  # which is in its state, and in the log
+                version = self._open(name, number)
+                self._commit(Prepared(name, numbers, {**self.table.versions(name), number: version}, (version,)))
+
+    def _load(self, name: str) -> None:
+        """Serve the versions that are wanted now; those served stay if one of them cannot be opened."""
+        try:
+            numbers = wanted_versions(self._repository, name)
+        except _CANNOT_SERVE as error:
+            log.error("event=load_failed model=%s reason=%r", name, str(error))
+            if not self.table.versions(name):
+                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, str(error)))
+            raise self._stays(name, str(error)) from error
+        self._commit(self._prepare(name, numbers))
+
+    def _prepare(self, name: str, numbers: tuple[int, ...]) -> Prepared:
+        """Open the versions that are not served already; none of them if one fails."""
+        versions: dict[int, ServedVersion] = {}
+        served = self.table.versions(name)
+        try:
+            for number in numbers:
+                versions[number] = self._open(name, number)
+        except ModelNotReady as error:
+            for number, version in versions.items():
+                self._close_unused(number, version, served)
+            raise self._stays(name, str(error)) from error
+        opened = tuple(version for number, version in versions.items() if version is not served.get(number))
+        return Prepared(name, numbers, versions, opened)
+
+    def _open(self, name: str, number: int) -> ServedVersion:
+        """Verify, open and replay a version, or return it as it is served if nothing about it has changed.
+
+        Raise ModelNotReady, which is logged, and in the version's state unless it is served.
+        """
+        started = time.monotonic()
+        served = self.table.find(name, number)
+        if served is None:
+            self.status.set(ModelStatus(name, number, State.LOADING, "being opened"))
+        try:
+            config = model_config.read(self._repository.root / name / CONFIG)
+            version = self._repository.open(name, number)
+            if served is not None and (served.identity.digest, served.config) == (version.digest, config):
+                return served
+            opened = ServedVersion.open(version, config, self._metrics)
+        except Exception as error:  # a fault of ours must not leave the model loading for ever, nor the others unloaded
+            known = isinstance(error, _CANNOT_SERVE)
+            reason = str(error) if known else "an internal error; the server's log has its cause"
+            log.error(
+                "event=load_failed model=%s version=%d reason=%r", name, number, reason, exc_info=None if known else error
+            )
+            if served is None:
+                self.status.set(ModelStatus(name, number, State.UNAVAILABLE, reason))
+            raise ModelNotReady(f"version {number}: {reason}") from error
+        log.info(
+            "event=model_opened model=%s version=%d format=%s digest=%.12s seconds=%.3f",
+            name, number, opened.format, opened.identity.digest, time.monotonic() - started,
+        )  # fmt: skip
+        return opened
+
+    def _commit(self, prepared: Prepared) -> None:
+        """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""
+        name = prepared.model
+        with self._change:
+            before = self.table.versions(name)
+            if not self._closed:
+                self.table = self.table.with_model(name, prepared.versions)
+        if self._closed:  # while these versions were being opened, so nobody has asked them anything
+            for version in prepared.opened:
+                version.close(drain_seconds=1.0)
+                self.tell(version, State.UNAVAILABLE, "the server has shut down")
+            return
+        for version in prepared.opened:
+            version.introduce()
+            self.tell(version, State.READY, "")
+            log.info("event=model_ready model=%s version=%d", name, version.identity.version)
+        for number, version in before.items():
+            if prepared.versions.get(number) is not version:
+                if number not in prepared.versions:
+                    self.tell(version, State.UNLOADING, "finishing what was accepted")
+                self._free(version)
+        for status in self.status.of(name):
+            if status.version is not None and status.version not in prepared.wanted:
+                self.status.forget(name, status.version)
+
+    def _discard(self, prepared: Prepared) -> None:
+        served = self.table.versions(prepared.model)
+        for number, version in prepared.versions.items():
+            self._close_unused(number, version, served)
+
+    def _unload(self, name: str) -> None:
+        """Stop serving a model, finish what it accepted, and free it."""
+        with self._change:
+            versions = self.table.versions(name)
+            self.table = self.table.with_model(name, {})
+        for version in versions.values():
+            self.tell(version, State.UNLOADING, "finishing what was accepted")
+        for version in versions.values():
+            self._free(version)
+        for status in self.status.of(name):
+            if status.version is not None:
+                self.status.forget(name, status.version)
+        self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
+        log.info("event=unloaded model=%s", name)
+
+    def _close_unused(self, number: int, version: ServedVersion, served: Mapping[int, ServedVersion]) -> None:
+        """Close a version that was opened and is not going to be served."""
+        if served.get(number) is version:
+            return
+        version.close(drain_seconds=1.0)
+        if number not in served:
+            self.status.forget(version.identity.model, number)
+
+    def _free(self, served: ServedVersion) -> None:
+        """Finish what a version accepted, which takes at most its timeout, and free its sessions."""
+        if not served.close(drain_seconds=served.config.timeout_seconds):
+            log.error("event=drain_timeout model=%s version=%d", served.identity.model, served.identity.version)
+
+    def _stays(self, name: str, reason: str) -> ModelNotReady:
+        """Return what to tell whoever wanted a model to be loaded."""
+        serving = ", ".join(str(number) for number in sorted(self.table.versions(name)))
+        stays = f", version {serving} serves on" if serving else ""
+        return ModelNotReady(f"model {name!r} could not be loaded{stays}: {reason}")

@@ -1,0 +1,84 @@
+"""The states of versions: what one process says of its own, and what that makes of all processes together."""
+
+from collections.abc import Mapping, Sequence
+
+from serving.counters import Facts
+from serving.engine.base import ModelStatus, State
+from serving.metrics import Metrics
+
+#: Where processes differ, a version is in the first of these states that one of them has: ready means ready everywhere.
+_FIRST = (State.UNAVAILABLE, State.LOADING, State.UNLOADING, State.READY)
+
+
+class Statuses:
+    """The states of this process's models and versions, told to all the others through the counters."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._known: dict[str, dict[int | None, ModelStatus]] = {}
+
+    def knows(self, model: str) -> bool:
+        """Tell whether this is a model of the repository."""
+        return model in self._known
+
+    def names(self) -> list[str]:
+        """Return the names of all models."""
+        return list(self._known)
+
+    def get(self, model: str, version: int | None) -> ModelStatus | None:
+        """Return the state of a version, for None that of the newest one or of the model without any."""
+        found = self._known.get(model, {})
+        if version is not None:
+            return found.get(version)
+        return found.get(None) or found.get(max((number for number in found if number is not None), default=None))
+
+    def set(self, status: ModelStatus) -> None:
+        """Set the state of a version or, until it has a version, of a model."""
+        versions = self._known.setdefault(status.name, {})
+        if status.version is not None and versions.pop(None, None) is not None:
+            self._metrics.tell(status.name, None, state=None)
+        versions[status.version] = status
+        self._metrics.tell(status.name, status.version, state=status.state.value, reason=status.reason)
+
+    def forget(self, model: str, version: int) -> None:
+        """Let a version go that is neither served nor wanted."""
+        self._known.get(model, {}).pop(version, None)
+        self._metrics.retire(model, version)
+
+    def forget_model(self, model: str) -> None:
+        """Let a model go that is not in the repository any more."""
+        for version in self._known.pop(model, {}):
+            if version is not None:
+                self._metrics.retire(model, version)
+        self._metrics.tell(model, None, state=None)
+
+    def of(self, model: str) -> list[ModelStatus]:
+        """Return the states of a model's versions."""
+        return list(self._known.get(model, {}).values())
+
+    def all(self) -> list[ModelStatus]:
+        """Return the states of this process's models and versions."""
+        return [status for versions in self._known.values() for status in versions.values()]
+
+    def everywhere(self) -> list[ModelStatus]:
+        """Return the states of all versions over all processes, by name and number."""
+        return merged(self._metrics.facts())
+
+
+def merged(told: Mapping[int, Sequence[Facts]]) -> list[ModelStatus]:
+    """Return the index of a server, given what each of its processes says: a version that one lacks is loading there."""
+    reports: dict[tuple[str, int | None], list[ModelStatus]] = {}
+    for facts in (one for process in told.values() for one in process):
+        if facts.get("state") is None:
+            continue
+        version = int(facts["version"]) if facts["version"] else None
+        status = ModelStatus(facts["model"], version, State(facts["state"]), facts.get("reason", ""))
+        reports.setdefault((status.name, version), []).append(status)
+    serving = sum(any(facts.get("state") for facts in process) for process in told.values())
+    index = []
+    for key in sorted(reports, key=lambda key: (key[0], key[1] or 0)):
+        found = reports[key]
+        if len(found) < serving:
+            found = [*found, ModelStatus(*key, State.LOADING, "a process has not opened it yet")]
+        index.append(min(found, key=lambda status: _FIRST.index(status.state)))
+    return index
