@@ -2,40 +2,22 @@
 
   sameway serve                                  every model under ./models, on 127.0.0.1:8000
   sameway serve --repository /srv/models --port 9000
+  sameway serve --workers 2 --watch-seconds 5    two processes; what is published meanwhile is loaded
   SAMEWAY_HOST=0.0.0.0 sameway serve             settings may come from the environment too
 
 A version is served once its checksums are right and its golden sample has been reproduced on this machine.
 """
 
 import argparse
-import logging
-import os
 import socket
 import sys
-import threading
-from dataclasses import dataclass
 
-import prometheus_client
 from pydantic import ValidationError
-from starlette.types import ASGIApp
 
 from models.repository import Repository, RepositoryError
-from serving.engine.local import LocalEngine
-from serving.frontends.server import Server
-from serving.limits import Limits
-from serving.metrics import Metrics
-from serving.protocols.openapi import OpenApi
-from serving.protocols.operations import Operations
-from serving.protocols.predict import Predict
-from serving.protocols.route import Dispatcher
-from serving.protocols.v2 import V2
-from serving.protocols.v2_repository import V2Repository
+from serving.process import begin_logging, front_end, serve, wired_alone
 from serving.settings import Settings
-
-log = logging.getLogger(__name__)
-
-#: How long a stop waits for the one model that is being opened; most are opened in a tenth of it.
-_OPENING_SECONDS = 5.0
+from serving.supervisor import Supervisor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name in settings.models or ():
             if name not in found:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
-        wired = wire(settings)
-        app = _app(settings.frontend, wired)
+        wired = wired_alone(settings)
+        app = front_end(settings.frontend, wired)
     except ValidationError as error:
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
@@ -74,79 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         _complain(f"frontend {settings.frontend!r} needs the package {missing.name!r}: pip install 'sameway[flask]'")
         return 2
     try:
-        listener = _listen(settings.host, settings.port)
+        listeners = [_listen(settings.host, settings.port)]
     except OSError as error:
         _complain(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
         return 1
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-    )
-    # Both warn of every stranger's malformed request; what they have to say of themselves are errors.
-    for name in ("uvicorn", "python_multipart"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    _serve(settings, app, wired, listener)
-    return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Wired:
-    """The parts of a server, put together."""
-
-    engine: LocalEngine
-    dispatcher: Dispatcher
-    limits: Limits
-
-
-def wire(settings: Settings) -> Wired:
-    """Put an engine and the routes on it together: the one place where concrete classes are chosen. Loads nothing yet."""
-    # A second series per series, with the time of its creation, is nothing that our queries ask for.
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    metrics = Metrics()
-    engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models)
-    limits = Limits(body_bytes=settings.max_body_bytes)
-    routes = [
-        *V2(engine, limits).routes(),
-        *V2Repository(engine, limits, management=engine.management if settings.management else None).routes(),
-        *Predict(engine, limits).routes(),
-        *Operations(metrics).routes(),
-    ]
-    routes += OpenApi(routes, engine).routes()
-    return Wired(engine, Dispatcher(routes, engine, metrics, limits), limits)
-
-
-def _app(frontend: str, wired: Wired) -> ASGIApp:
-    """Return the chosen front end; its framework is imported here and not before."""
-    if frontend == "flask":
-        from serving.frontends.flask_app import create_app as create_flask_app
-        from serving.frontends.wsgi import WsgiEndpoint
-
-        return WsgiEndpoint(create_flask_app(wired.dispatcher), wired.dispatcher, wired.limits)
-    from serving.frontends.fastapi_app import create_app
-
-    return create_app(wired.dispatcher, wired.limits)
-
-
-def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.socket) -> None:
-    """Run a front end until a signal has come and everything accepted has been answered."""
-    server = Server(
-        app,
-        limits=wired.limits,
-        on_stop=wired.engine.drain,
-        drain_delay_seconds=settings.drain_delay_seconds,
-        drain_seconds=settings.drain_seconds,
-    )
-    # Models are opened while the server already answers that it is alive, and not yet ready.
-    loading = threading.Thread(target=wired.engine.load_all, name="load", daemon=True)
-    loading.start()
-    server.run_on(listener)
-    wired.engine.close(drain_seconds=settings.drain_seconds)
-    log.info("event=stopped")
-    # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
-    loading.join(_OPENING_SECONDS)
-    if loading.is_alive():
-        logging.shutdown()
-        os._exit(0)
+    begin_logging(settings)
+    if settings.workers > 1:
+        return Supervisor(settings, listeners).run()
+    return serve(settings, app, wired, listeners)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -21,6 +21,13 @@ class Settings(BaseSettings):
     models: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         default=None, description="models to serve, as a,b; default: all"
     )
+    workers: int = Field(default=1, ge=1, le=256, description="processes that answer, each with every model")
+    watch_seconds: float = Field(
+        default=0.0, ge=0, le=86_400, description="how often to look for changes in the repository and load them; 0: never"
+    )
+    hang_exit_seconds: float = Field(
+        default=30.0, ge=0, le=86_400, description="how long a batch may hang before the process ends, to be replaced"
+    )
     drain_delay_seconds: float = Field(
         default=1.0, ge=0, le=600, description="after SIGTERM: how long to go on answering while not ready"
     )

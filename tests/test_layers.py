@@ -26,7 +26,7 @@ DIRECTIONS = {
 
 #: Inside serving, from the outside in; each may import its own layer and those after it.
 LAYERS = (
-    ("command", "settings"),
+    ("command", "supervisor", "worker", "process", "health", "control_plane", "settings"),
     ("frontends",),
     ("protocols", "limits"),
     ("engine",),
@@ -123,7 +123,7 @@ def test_what_runs_in_production_imports_no_code_of_a_model(stage: str) -> None:
 
 
 #: gunicorn is given a front end by name and has nobody to wire it: that one function asks for it, when it is called.
-OUTWARDS = {("serving/frontends/flask_app.py", "serving.command"), ("serving/frontends/flask_app.py", "serving.settings")}
+OUTWARDS = {("serving/frontends/flask_app.py", "serving.process"), ("serving/frontends/flask_app.py", "serving.settings")}
 
 
 def test_inside_serving_imports_go_inwards() -> None:

@@ -21,7 +21,7 @@ from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
 from serving.engine.statuses import Statuses
 from serving.engine.table import Table
-from serving.engine.wanted import wanted_versions
+from serving.engine.wanted import Wanted, wanted_versions
 from serving.errors import ModelNotFound, ModelNotReady
 from serving.metrics import Metrics
 
@@ -61,8 +61,8 @@ class Lifecycle:
         #: Held by whoever replaces the table.
         self._change = threading.Lock()
 
-    def load_all(self, wanted: Mapping[str, tuple[int, ...]] | None = None) -> None:
-        """Open the versions wanted, by default by every model's configuration, and for none of a model leave it unloaded.
+    def load_all(self, wanted: Wanted | None = None) -> None:
+        """Open the versions wanted, by default by every model's configuration; a model not among them stays unloaded.
 
         A version that cannot be opened is not ready, says why, and leaves the others alone.
         """
@@ -81,17 +81,17 @@ class Lifecycle:
 
     def load(self, model: str) -> "Future[None]":
         """Serve the versions that are wanted now, in the thread that manages."""
-        self._known(model)
+        self.known(model)
         return self._manager.submit(self._load, model)
 
     def unload(self, model: str) -> "Future[None]":
         """Finish a model's accepted requests and free it, in the thread that manages."""
-        self._known(model)
+        self.known(model)
         return self._manager.submit(self._unload, model)
 
     def prepare(self, model: str, versions: tuple[int, ...]) -> "Future[Prepared]":
         """Open versions of a model beside those served; the future fails with ModelNotReady if one cannot be opened."""
-        self._known(model)
+        self.known(model)
         return self._manager.submit(self._prepare, model, versions)
 
     def commit(self, prepared: Prepared) -> "Future[None]":
@@ -113,7 +113,7 @@ class Lifecycle:
         """Set the state of a version."""
         self.status.set(ModelStatus(served.identity.model, served.identity.version, state, reason))
 
-    def _known(self, model: str) -> None:
+    def known(self, model: str) -> None:
         """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
         if self.status.knows(model):
             return
@@ -233,7 +233,10 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None:
                 self.status.forget(name, status.version)
-        self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
+        if name in self._repository.models():
+            self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
+        else:
+            self.status.forget_model(name)
         log.info("event=unloaded model=%s", name)
 
     def _close_unused(self, number: int, version: ServedVersion, served: Mapping[int, ServedVersion]) -> None:

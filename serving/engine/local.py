@@ -2,15 +2,16 @@
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import Future
 
 from models.repository import Repository
 from models.tensors import SignatureError
-from serving.engine.base import Management, ModelMetadata, ModelStatus, State
+from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.lifecycle import Lifecycle
 from serving.engine.served import ServedVersion
 from serving.engine.statistics import ModelStatistics, statistics_of
+from serving.engine.wanted import Wanted
 from serving.errors import InvalidInput, ModelNotFound, ModelNotReady
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig
@@ -33,10 +34,10 @@ class LocalEngine:
         self._metrics = metrics
         self._life = Lifecycle(repository, metrics, models=models)
         #: Loading and unloading, for this process alone.
-        self.management: Management = self._life
+        self.management = self._life
         self._draining = False
 
-    def load_all(self, wanted: Mapping[str, tuple[int, ...]] | None = None) -> None:
+    def load_all(self, wanted: Wanted | None = None) -> None:
         """Open what is wanted, by default by every model's configuration; the server is ready when this has ended."""
         self._life.load_all(wanted)
 
@@ -79,6 +80,10 @@ class LocalEngine:
     def knows(self, model: str) -> bool:
         """Tell whether this is a model of the repository."""
         return self._life.status.knows(model)
+
+    def serves(self, model: str, version: int) -> bool:
+        """Tell whether this process serves a version."""
+        return self._life.table.find(model, version) is not None
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.

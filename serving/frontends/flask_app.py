@@ -78,9 +78,9 @@ def _respond(reply: Reply) -> flask.Response:
 
 
 def _dispatcher_from_environment() -> Dispatcher:
-    from serving.command import wire  # the one place that knows concrete classes; it knows this front end too
+    from serving.process import wired_alone  # the one place that knows concrete classes; it knows this front end too
     from serving.settings import Settings
 
-    wired = wire(Settings())
+    wired = wired_alone(Settings())
     wired.engine.load_all()
     return wired.dispatcher

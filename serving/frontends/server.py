@@ -31,6 +31,7 @@ class Server(uvicorn.Server):
         *,
         limits: Limits,
         on_stop: Callable[[], None],
+        on_tick: Callable[[], None],
         drain_delay_seconds: float,
         drain_seconds: float,
     ) -> None:
@@ -52,6 +53,8 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._process = process
         self._on_stop = on_stop
+        self._on_tick = on_tick
+        self._drain_seconds = drain_seconds
         self._drain_delay_seconds = drain_delay_seconds
         self._stop_at: float | None = None
 
@@ -65,6 +68,12 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             host, port = listener.getsockname()[:2]
             log.info("event=listening url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+    def drain_seconds_left(self) -> float:
+        """Return how much of the time to finish accepted requests is left, all of it before a stop has begun."""
+        if self._stop_at is None:
+            return self._drain_seconds
+        return min(self._drain_seconds, max(0.0, self._stop_at + self._drain_seconds - time.monotonic()))
 
     def stop(self, *, delay_seconds: float = 0.0) -> None:
         """Begin to stop: not ready from now on, no new connections after the delay. Callable from a signal handler."""
@@ -80,7 +89,8 @@ class Server(uvicorn.Server):
         self.force_exit = self.force_exit or (again and sig == signal.SIGINT)
 
     async def on_tick(self, counter: int) -> bool:
-        """Look, ten times a second, whether it is time to stop."""
+        """Look, ten times a second, whether it is time to stop; and let others look whether all is well."""
+        self._on_tick()
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from serving.command import Wired, wire
 from serving.frontends import fastapi_app, flask_app
 from serving.frontends.server import Server
 from serving.frontends.wsgi import WsgiEndpoint
 from serving.limits import Limits
+from serving.process import Wired, wired_alone
 from serving.settings import Settings
 
 
@@ -31,12 +31,13 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level="INFO")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    wired = wire(Settings(repository=arguments.repository))
+    wired = wired_alone(Settings(repository=arguments.repository))
     limits = Limits(**arguments.limits)
     server = Server(
         _app(arguments.frontend, wired, limits),
         limits=limits,
         on_stop=wired.engine.drain,
+        on_tick=wired.metrics.beat,
         drain_delay_seconds=arguments.drain_delay_seconds,
         drain_seconds=1,
     )

@@ -70,6 +70,36 @@ def square_root() -> tuple[Signature, onnx.ModelProto]:
     return Signature((TensorSpec("x", "FP32", ()),), (TensorSpec("root", "FP32", ()),), max_batch_size=0), _model(graph)
 
 
+def counting() -> tuple[Signature, onnx.ModelProto]:
+    """Return a model without a batch axis that counts to `trips` one by one: as slow as one likes, for 10¹⁵ for weeks."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_in"], ["go_out"]),
+            helper.make_node("Add", ["sum_in", "one"], ["sum_out"]),
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_in", TensorProto.INT64, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_out", TensorProto.INT64, []),
+        ],
+        [numpy_helper.from_array(np.array(1, np.int64), "one")],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["trips", "", "zero"], ["count"], body=body)],
+        "counting",
+        [helper.make_tensor_value_info("trips", TensorProto.INT64, [])],
+        [helper.make_tensor_value_info("count", TensorProto.INT64, [])],
+        [numpy_helper.from_array(np.array(0, np.int64), "zero")],
+    )
+    signature = Signature((TensorSpec("trips", "INT64", ()),), (TensorSpec("count", "INT64", ()),), max_batch_size=0)
+    return signature, _model(graph)
+
+
 def publish(
     root: Path, name: str, parts: tuple[Signature, onnx.ModelProto], inputs: Tensors, outputs: Tensors
 ) -> ModelVersion:
@@ -106,6 +136,12 @@ def publish_lookup(root: Path, name: str = "lookup") -> ModelVersion:
 def publish_square_root(root: Path, name: str = "root") -> ModelVersion:
     """Publish the model without a batch axis."""
     return publish(root, name, square_root(), {"x": np.array(9, np.float32)}, {"root": np.array(3, np.float32)})
+
+
+def publish_counting(root: Path, name: str = "counting") -> ModelVersion:
+    """Publish the model that takes as long as it is asked to."""
+    three = np.array(3, np.int64)
+    return publish(root, name, counting(), {"trips": three}, {"count": three})
 
 
 def publish_identity(root: Path, name: str = "identity", *, width: int | None = 3) -> ModelVersion:

@@ -1,0 +1,137 @@
+"""The control plane of a server with several workers: loading and unloading, agreed by all of them or done by none.
+
+Pure bookkeeping: it is told what has happened, and sends messages by the functions it is given. One operation at a time,
+and none while a worker is still loading, so that each worker is in the same state as all others when one begins.
+"""
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from models.repository import RepositoryError
+from serving.engine.link import Message, error_from_json
+from serving.errors import ModelNotReady, ServingError
+from serving.model_config import ConfigError
+
+log = logging.getLogger(__name__)
+
+#: A worker by its number: sends it a message.
+Workers = Mapping[int, Callable[..., object]]
+
+
+@dataclass(slots=True)
+class Operation:
+    """A load or an unload that somebody wants. `answer` is called once, with the error if it came to nothing."""
+
+    what: str
+    model: str
+    answer: Callable[[ServingError | None], None]
+    versions: tuple[int, ...] = ()
+    #: prepare, then commit or discard; or unload.
+    step: str = ""
+    number: int = 0
+    waits_for: set[int] = field(default_factory=set)
+    error: ServingError | None = None
+
+
+class ControlPlane:
+    """Knows which versions every worker is to serve, and brings all workers from one state to the next together."""
+
+    def __init__(
+        self, wanted: Mapping[str, tuple[int, ...] | None], versions_of: Callable[[str], tuple[int, ...]], workers: Workers
+    ) -> None:
+        #: What a worker that starts now has to load.
+        self.wanted = dict(wanted)
+        self._versions_of = versions_of
+        #: Those that have loaded, kept by the supervisor.
+        self._workers = workers
+        self._waiting: deque[Operation] = deque()
+        self._now: Operation | None = None
+        self._numbers = itertools.count(1)
+        self._loading = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether workers are on their way from one state to the next: one that started now could miss it."""
+        return self._now is not None
+
+    def awaited(self) -> frozenset[int]:
+        """Return the workers whose answer an operation waits for."""
+        return frozenset() if self._now is None else frozenset(self._now.waits_for)
+
+    def ask(self, operation: Operation) -> None:
+        """Do this once it is its turn."""
+        self._waiting.append(operation)
+        self._next()
+
+    def began_loading(self) -> None:
+        """A worker has started, and loads what was wanted at that moment."""
+        self._loading += 1
+
+    def ended_loading(self) -> None:
+        """A worker that was loading has loaded, or has ended."""
+        self._loading -= 1
+        self._next()
+
+    def done(self, worker: int, message: Message) -> None:
+        """A worker has done what it was told."""
+        if self._now is not None and message["id"] == self._now.number:
+            self._heard(worker, error_from_json(message["error"]))
+
+    def ended(self, worker: int) -> None:
+        """A worker that had loaded has ended: what it was told it does not do any more, and its successor loads `wanted`."""
+        if self._now is not None and worker in self._now.waits_for:
+            ended = ModelNotReady(f"model {self._now.model!r} could not be loaded: a worker ended while it opened it")
+            self._heard(worker, ended if self._now.step == "prepare" else None)
+
+    def _heard(self, worker: int, error: ServingError | None) -> None:
+        now = self._now
+        if now is None:
+            return
+        now.waits_for.discard(worker)
+        now.error = now.error or error
+        if now.waits_for:
+            return
+        if now.step == "prepare":
+            if now.error is None:
+                self.wanted[now.model] = now.versions
+            self._tell("commit" if now.error is None else "discard")
+            return
+        self._end(now)
+
+    def _next(self) -> None:
+        if self._now is not None or self._loading or not self._waiting:
+            return
+        self._now = now = self._waiting.popleft()
+        if now.what == "unload":
+            self.wanted.pop(now.model, None)
+            self._tell("unload", model=now.model)
+            return
+        try:
+            now.versions = self._versions_of(now.model)
+        except (RepositoryError, ConfigError) as error:
+            now.error = ModelNotReady(f"model {now.model!r} could not be loaded: {error}")
+            log.error("event=load_failed model=%s reason=%r", now.model, str(error))
+            self._end(now)
+            return
+        self._tell("prepare", model=now.model, versions=now.versions)
+
+    def _tell(self, step: str, **facts: object) -> None:
+        """Tell every worker the next step of the operation."""
+        now = self._now
+        if now is None:
+            return
+        now.step, now.number, now.waits_for = step, next(self._numbers), set(self._workers)
+        for send in list(self._workers.values()):
+            send(do=step, id=now.number, **facts)
+        if not now.waits_for:  # nobody is there: whoever comes loads what is wanted
+            if step == "prepare":
+                self.wanted[now.model] = now.versions
+            self._end(now)
+
+    def _end(self, now: Operation) -> None:
+        self._now = None
+        now.answer(now.error)
+        self._next()

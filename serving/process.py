@@ -1,0 +1,145 @@
+"""One server process: put together, run, and ended. The one place where concrete classes are chosen."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp
+
+from models.repository import Repository
+from serving.engine.base import Management
+from serving.engine.local import LocalEngine
+from serving.engine.watch import Watch
+from serving.frontends.server import Server
+from serving.health import HANGS, Health
+from serving.limits import Limits
+from serving.metrics import Metrics
+from serving.protocols.openapi import OpenApi
+from serving.protocols.operations import Operations
+from serving.protocols.predict import Predict
+from serving.protocols.route import Dispatcher
+from serving.protocols.v2 import V2
+from serving.protocols.v2_repository import V2Repository
+from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: How long a stop waits for the one model that is being opened; most are opened in a tenth of it.
+_OPENING_SECONDS = 5.0
+
+
+def begin_logging(settings: Settings, *, worker: int | None = None) -> None:
+    """Write events to standard error, as key=value; those of a worker with its number."""
+    who = "" if worker is None else f" worker={worker}"
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"time=%(asctime)s level=%(levelname)s{who} logger=%(name)s %(message)s",
+    )
+    # Both warn of every stranger's malformed request; what they have to say of themselves are errors.
+    for name in ("uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The parts of a server, put together. `management` is this process's own, or asks the supervisor of all of them."""
+
+    engine: LocalEngine
+    metrics: Metrics
+    management: Management
+    dispatcher: Dispatcher
+    limits: Limits
+
+
+def engine_of(settings: Settings, metrics: Metrics) -> LocalEngine:
+    """Return the engine of this process. It loads nothing yet."""
+    return LocalEngine(Repository(settings.repository), metrics, models=settings.models)
+
+
+def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, management: Management | None = None) -> Wired:
+    """Put the routes on an engine: the one place where concrete classes are chosen.
+
+    `management` loads and unloads in place of the engine's own, which speaks for one process.
+    """
+    management = management or engine.management
+    limits = Limits(body_bytes=settings.max_body_bytes)
+    routes = [
+        *V2(engine, limits).routes(),
+        *V2Repository(engine, limits, management=management if settings.management else None).routes(),
+        *Predict(engine, limits).routes(),
+        *Operations(metrics).routes(),
+    ]
+    routes += OpenApi(routes, engine).routes()
+    return Wired(engine, metrics, management, Dispatcher(routes, engine, metrics, limits), limits)
+
+
+def wired_alone(settings: Settings) -> Wired:
+    """Return a server that is this process and no other."""
+    metrics = Metrics()
+    return wire(settings, engine_of(settings, metrics), metrics)
+
+
+def front_end(frontend: str, wired: Wired) -> ASGIApp:
+    """Return the chosen front end; its framework is imported here and not before."""
+    if frontend == "flask":
+        from serving.frontends.flask_app import create_app as create_flask_app
+        from serving.frontends.wsgi import WsgiEndpoint
+
+        return WsgiEndpoint(create_flask_app(wired.dispatcher), wired.dispatcher, wired.limits)
+    from serving.frontends.fastapi_app import create_app
+
+    return create_app(wired.dispatcher, wired.limits)
+
+
+def serve(
+    settings: Settings,
+    app: ASGIApp,
+    wired: Wired,
+    listeners: Sequence[socket.socket],
+    *,
+    load: Callable[[], None] | None = None,
+) -> int:
+    """Run a front end until a signal has come and everything accepted has been answered; return the exit code.
+
+    `load` opens the models, beside the front end, which already answers that it is alive and not yet ready.
+    """
+    health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
+    server = Server(
+        app,
+        limits=wired.limits,
+        on_stop=wired.engine.drain,
+        on_tick=lambda: server.stop() if health.look() else None,
+        drain_delay_seconds=settings.drain_delay_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn's own handlers come and go with its loop; a signal before or after that must not kill either.
+        signal.signal(number, server.handle_exit)
+    watch = _watch(settings, wired)
+    loading = threading.Thread(target=load or wired.engine.load_all, name="load", daemon=True)
+    loading.start()
+    server.run_on(listeners[0])
+    if watch is not None:
+        watch.stop()
+    wired.engine.close(drain_seconds=server.drain_seconds_left())
+    log.info("event=stopped")
+    # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
+    loading.join(_OPENING_SECONDS)
+    if loading.is_alive() or health.hangs:
+        logging.shutdown()
+        os._exit(HANGS if health.hangs else 0)
+    return 0
+
+
+def _watch(settings: Settings, wired: Wired) -> Watch | None:
+    """Begin to watch the repository, if that is wished for and is not the supervisor's business."""
+    if not settings.watch_seconds or wired.management is not wired.engine.management:
+        return None
+    repository, seconds = Repository(settings.repository), settings.watch_seconds
+    watch = Watch(repository, wired.management, models=settings.models, seconds=seconds)
+    watch.start()
+    return watch

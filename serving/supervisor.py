@@ -1,0 +1,261 @@
+"""The supervisor: starts workers, replaces those that end, and speaks for all of them to whoever manages the server.
+
+Workers are complete replicas behind one listening socket, in processes of their own: on a CPU, processes beat threads,
+which share an interpreter lock with the event loop. The supervisor opens no model and answers no request. It holds what
+must outlive a worker: the socket, the counters, and which versions are wanted.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import FrameType
+
+from models.repository import Repository
+from serving.control_plane import ControlPlane, Operation
+from serving.counters import Counters
+from serving.engine.base import State
+from serving.engine.link import Link, Message, error_to_json
+from serving.engine.wanted import wanted_of_all, wanted_versions
+from serving.engine.watch import Watch
+from serving.errors import ServingError
+from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_SOURCES = str(Path(__file__).parents[1])
+
+#: A worker whose event loop has not run for so long is replaced. Opening a session can hold the interpreter for seconds.
+_SILENT_SECONDS = 30.0
+#: A worker that lived shorter than this ended because of what it did at the start: its successor waits, 0.5, 1, 2, … s.
+_SHORT_LIFE_SECONDS, _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 10.0, 0.5, 30.0
+#: So many that end one after the other before any has loaded: the server cannot start.
+_HOPELESS_STARTS = 3
+#: Beyond drain delay and drain, for a worker to end by itself.
+_EXIT_GRACE_SECONDS = 5.0
+#: As long as whoever asked for a load is kept waiting (see v2_repository.py).
+_OPERATION_SECONDS = 600.0
+#: How often it looks at the workers' heartbeats, and whether a delay is over.
+_TICK_SECONDS = 0.2
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, number: int, process: "subprocess.Popen[bytes]", link: Link) -> None:
+        self.number = number
+        self.process = process
+        self.link = link
+        self.started = time.monotonic()
+        self.loaded = False
+
+
+class Supervisor:
+    """Runs so many workers until a signal comes. Everything happens in the thread that calls `run`; others only queue."""
+
+    def __init__(self, settings: Settings, listeners: Sequence[socket.socket]) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._repository = Repository(settings.repository)
+        self._counters = Counters.shared(settings.workers)
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._workers: dict[int, Worker] = {}
+        self._loaded: dict[int, Callable[..., object]] = {}
+        self._plane = ControlPlane(
+            wanted_of_all(self._repository, settings.models),
+            lambda model: wanted_versions(self._repository, model),
+            self._loaded,
+        )
+        #: Worker → when its successor is to be started (monotonic).
+        self._due: dict[int, float] = {}
+        self._failures = dict.fromkeys(range(settings.workers), 0)
+        self._ever_loaded = False
+        self._stop_at: float | None = None
+        self._awaited_since = time.monotonic()
+        self._code = 0
+
+    def run(self) -> int:
+        """Serve until a signal has come and every worker has ended; return the exit code."""
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, self._on_signal)
+        watch = None
+        if self._settings.watch_seconds:
+            watch = Watch(
+                self._repository, self, models=self._settings.models, seconds=self._settings.watch_seconds
+            )  # begins to compare with what is there before the first worker loads
+            watch.start()
+        for number in range(self._settings.workers):
+            self._start(number)
+        while self._stop_at is None or self._workers:
+            with contextlib.suppress(queue.Empty):
+                self._events.get(timeout=_TICK_SECONDS)()
+            self._tick()
+        if watch is not None:
+            watch.stop()
+        log.info("event=stopped")
+        return self._code
+
+    def load(self, model: str) -> "Future[None]":
+        """Let every worker serve the versions that are wanted now, or none. Thread-safe."""
+        return self._manage("load", model)
+
+    def unload(self, model: str) -> "Future[None]":
+        """Let every worker unload a model. Thread-safe."""
+        return self._manage("unload", model)
+
+    def _manage(self, what: str, model: str) -> "Future[None]":
+        future: Future[None] = Future()
+
+        def answer(error: ServingError | None) -> None:
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        self._events.put(lambda: self._plane.ask(Operation(what, model, answer)))
+        return future
+
+    def _start(self, number: int) -> None:
+        """Start a worker. One that takes another's place opens its models before it takes connections."""
+        ours, theirs = socket.socketpair()
+        descriptors = [listener.fileno() for listener in self._listeners]
+        facts = {
+            "number": number,
+            "listeners": descriptors,
+            "counters": self._counters.descriptor,
+            "link": theirs.fileno(),
+            "wanted": self._plane.wanted,
+            "replaces": self._ever_loaded,
+            # What others serve it must serve too: else it would answer 503 where they answer.
+            "served": sorted(self._served()),
+            "settings": self._settings.model_dump(mode="json"),
+        }
+        shared = [*descriptors, theirs.fileno(), *([self._counters.descriptor] if self._counters.descriptor else [])]
+        process = subprocess.Popen(  # noqa: S603 - this very program, and facts of its own
+            [sys.executable, "-m", "serving.worker", json.dumps(facts)],
+            pass_fds=shared,
+            stdin=subprocess.DEVNULL,
+            # A terminal's Ctrl-C is for the supervisor, which tells the workers.
+            start_new_session=True,
+            # The very sources that run here, wherever this was started.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))},
+        )
+        theirs.close()
+        worker = self._workers[number] = Worker(number, process, Link(ours))
+        self._due.pop(number, None)
+        self._plane.began_loading()
+        log.info("event=worker_started worker=%d pid=%d", number, process.pid)
+        threading.Thread(target=self._listen, args=(worker,), name=f"worker-{number}", daemon=True).start()
+
+    def _served(self) -> set[tuple[str, int]]:
+        """Return the versions that some worker serves."""
+        return {
+            (reading.facts["model"], int(reading.facts["version"]))
+            for reading in self._counters.read()
+            if reading.live and reading.facts["version"] and reading.facts.get("state") == State.READY
+        }
+
+    def _listen(self, worker: Worker) -> None:
+        """Queue what a worker says, and then its end. Runs in a thread of its own."""
+        for message in worker.link.receive():
+            self._events.put(lambda message=message: self._hear(worker, message))  # type: ignore[misc]
+        worker.process.wait()
+        self._events.put(lambda: self._ended(worker))
+
+    def _hear(self, worker: Worker, message: Message) -> None:
+        if message["say"] == "loaded":
+            worker.loaded = self._ever_loaded = True
+            self._loaded[worker.number] = worker.link.send
+            self._plane.ended_loading()
+            return
+        if message["say"] == "done":
+            self._plane.done(worker.number, message)
+            return
+        number = message["id"]
+
+        def answer(error: ServingError | None) -> None:
+            worker.link.send(do="answer", id=number, error=error_to_json(error))
+
+        self._plane.ask(Operation(message["what"], message["model"], answer))
+
+    def _ended(self, worker: Worker) -> None:
+        """Let another worker take the place of one that has ended, unless the server is stopping."""
+        number, code = worker.number, worker.process.returncode
+        del self._workers[number]
+        self._counters.leave(number)
+        self._loaded.pop(number, None)
+        worker.link.close()
+        if worker.loaded:
+            self._plane.ended(number)
+        else:
+            self._plane.ended_loading()
+        if self._stop_at is not None:
+            # One that had not loaded yet was not listening to signals either.
+            self._code = self._code or int(worker.loaded and code != 0)
+            return
+        lived = time.monotonic() - worker.started
+        short = lived < _SHORT_LIFE_SECONDS
+        self._failures[number] = self._failures[number] + 1 if short else 0
+        if not self._ever_loaded and self._failures[number] >= _HOPELESS_STARTS:
+            log.error("event=cannot_start worker=%d exit_code=%d", number, code)
+            self._code = 1
+            self._stop(signal.SIGTERM)
+            return
+        # The first time at once: a kill from outside says nothing about the start.
+        again = self._failures[number] - 1
+        delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** (again - 1)) if again > 0 else 0.0
+        log.error("event=worker_ended worker=%d exit_code=%d lived_seconds=%.1f restart_in=%.1f", number, code, lived, delay)
+        self._due[number] = time.monotonic() + delay
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._stop_at is not None:
+            if now > self._stop_at:
+                for worker in self._workers.values():
+                    log.error("event=worker_killed worker=%d reason='it did not stop in time'", worker.number)
+                    worker.process.kill()
+                self._stop_at = now + _EXIT_GRACE_SECONDS
+            return
+        if not self._plane.busy:
+            for number in [number for number, due in self._due.items() if due <= now]:
+                self._start(number)
+        self._check_operation(now)
+        for worker in self._workers.values():
+            silent = now - max(self._counters.heartbeat(worker.number), worker.started)
+            if worker.loaded and silent > _SILENT_SECONDS:
+                log.error("event=worker_killed worker=%d reason='silent for %.0f s'", worker.number, silent)
+                worker.process.kill()
+                worker.started = now  # once is enough
+
+    def _check_operation(self, now: float) -> None:
+        """Replace workers that have been opening or closing a model for longer than anybody waits for it."""
+        awaited = self._plane.awaited()
+        if not awaited:
+            self._awaited_since = now
+        elif now - self._awaited_since > _OPERATION_SECONDS:
+            for number in awaited:
+                log.error("event=worker_killed worker=%d reason='it does not end what it was told to do'", number)
+                self._workers[number].process.kill()
+            self._awaited_since = now
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._events.put(lambda: self._stop(number))
+
+    def _stop(self, number: int) -> None:
+        """Pass a signal on to every worker; the second one too, which hurries them."""
+        patience = self._settings.drain_delay_seconds + self._settings.drain_seconds + _EXIT_GRACE_SECONDS
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + patience
+        for worker in self._workers.values():
+            # A worker that is only starting has no handler for it yet, and nothing to finish either.
+            os.kill(worker.process.pid, number if worker.loaded else signal.SIGTERM)

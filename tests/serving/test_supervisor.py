@@ -1,0 +1,177 @@
+"""`sameway serve --workers 2`, for real: one server, whichever of its processes answers, and whichever dies."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import toys
+from tests.serving.desk import infer_body
+from tests.serving.live import ROOT, LiveServer, request, serving
+
+FRONT_ENDS = ("fastapi", "flask")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    toys.publish(tmp_path, seed=0)
+    return tmp_path
+
+
+def start(repository: Path, *flags: str) -> LiveServer:
+    server = LiveServer(repository, "--workers", "2", "--management", "--drain-delay-seconds", "0", *flags)
+    server.ready()
+    server.until(lambda: len(workers(server)) == 2 and sum("event=loaded" in line for line in server.log) >= 2, "loaded")
+    return server
+
+
+@pytest.fixture
+def server(repository: Path) -> Iterator[LiveServer]:
+    server = start(repository)
+    yield server
+    server.kill()
+
+
+def workers(server: LiveServer) -> dict[int, int]:
+    """Return the process id of each worker, the newest of those that had its number."""
+    found = (re.search(r"event=worker_started worker=(\d) pid=(\d+)", line) for line in server.log)
+    return {int(one[1]): int(one[2]) for one in found if one}
+
+
+def version(server: LiveServer) -> str:
+    answer = server.ask("POST", "/v2/models/toy/infer", infer_body(toys.images(1)))
+    return str(answer.json()["model_version"]) if answer.status == 200 else f"{answer.status}: {answer.body!r}"
+
+
+def total(server: LiveServer) -> float:
+    return server.value("sameway_requests_total", outcome="ok") + server.value(
+        "sameway_requests_retired_total", outcome="ok"
+    )
+
+
+@pytest.mark.parametrize("frontend", FRONT_ENDS)
+def test_every_worker_counts_and_each_tells_the_total(repository: Path, frontend: str) -> None:
+    server = start(repository, "--frontend", frontend)
+    try:
+        for count in range(1, 9):
+            assert version(server) == "1"
+            assert total(server) == count
+        (statistics,) = server.ask("GET", "/v2/models/toy/stats").json()["model_stats"]
+        assert statistics["inference_stats"]["success"]["count"] == statistics["execution_count"] == 8
+        assert server.value("sameway_model_state", state="ready") == 2
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def test_a_load_is_answered_when_every_worker_serves_the_new_version(server: LiveServer, repository: Path) -> None:
+    assert {version(server) for _ in range(8)} == {"1"}
+    toys.publish(repository, seed=1)
+    assert server.ask("POST", "/v2/repository/models/toy/load").status == 200
+    assert {version(server) for _ in range(16)} == {"2"}
+    assert server.ask("POST", "/v2/repository/index").json() == [
+        {"name": "toy", "version": "2", "state": "READY", "reason": ""}
+    ]
+    assert 'version="1"' not in server.ask("GET", "/metrics").body.decode()
+    assert total(server) == 24, "what the old version answered is in the total"
+
+
+def test_a_load_that_fails_changes_nothing_anywhere(server: LiveServer, repository: Path) -> None:
+    (toys.publish(repository, seed=1).path / "model.onnx").write_bytes(b"altered")
+    answer = server.ask("POST", "/v2/repository/models/toy/load")
+    assert answer.status == 503
+    assert "version 1 serves on" in answer.json()["error"]
+    assert {version(server) for _ in range(8)} == {"1"}
+
+
+def test_a_model_unloaded_once_is_unloaded_everywhere_and_stays_so_in_a_new_worker(server: LiveServer) -> None:
+    assert server.ask("POST", "/v2/repository/models/toy/unload").status == 200
+    os.kill(workers(server)[0], signal.SIGKILL)
+    server.until(lambda: sum("event=loaded" in line for line in server.log) == 3, "a third worker has loaded")
+    assert all(version(server).startswith("503") for _ in range(8))
+    assert server.ask("POST", "/v2/repository/models/toy/load").status == 200
+    assert {version(server) for _ in range(8)} == {"1"}
+
+
+def test_a_killed_worker_is_replaced_nobody_else_notices_and_what_it_counted_stays(server: LiveServer) -> None:
+    for _ in range(8):
+        assert version(server) == "1"
+    before = workers(server)
+    for number in (0, 1):
+        os.kill(before[number], signal.SIGKILL)
+        # New connections go to the other one: never is there nobody.
+        for _ in range(10):
+            assert version(server) == "1"
+        server.until(lambda number=number: workers(server)[number] != before[number], "replaced")  # type: ignore[misc]
+        loaded = 3 + number
+        server.until(lambda loaded=loaded: sum("event=loaded" in x for x in server.log) == loaded, "loaded")  # type: ignore[misc]
+    assert total(server) == 28
+    assert server.value("sameway_in_flight") == 0
+    assert server.stop() == 0
+
+
+def test_what_is_published_is_found_by_watching(repository: Path) -> None:
+    server = start(repository, "--watch-seconds", "0.05")
+    try:
+        toys.publish(repository, seed=1)
+        server.until(lambda: {version(server) for _ in range(8)} == {"2"}, "served by all")
+        toys.publish(repository, "second")
+        server.until(lambda: server.ask("GET", "/v2/models/second/ready").status == 200, "served")
+    finally:
+        server.kill()
+
+
+def test_workers_end_when_their_supervisor_is_gone(server: LiveServer) -> None:
+    pids = list(workers(server).values())
+    server.process.kill()
+    server.process.wait()
+    server.until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), "all gone")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+
+def test_a_stop_answers_what_was_accepted_by_each_worker(repository: Path) -> None:
+    (repository / "toy" / "config.toml").write_text("queue_delay_seconds = 0.5")
+    server = start(repository)
+    try:
+        connections = [server.connect() for _ in range(8)]
+        for connection in connections:
+            connection.send(request("POST", "/v2/models/toy/infer", infer_body(toys.images(1))))
+        server.until(lambda: server.value("sameway_in_flight") == 8, "waiting")
+        server.process.send_signal(signal.SIGTERM)
+        assert [connection.answer().status for connection in connections] == [200] * 8
+        for connection in connections:
+            connection.socket.close()
+        assert server.wait() == 0
+    finally:
+        server.kill()
+
+
+_CANNOT_START = """
+import logging, sys
+from serving.settings import Settings
+from serving.supervisor import Supervisor
+logging.basicConfig(level="INFO", format="%(message)s")
+sys.executable = "/bin/false"
+sys.exit(Supervisor(Settings(repository=sys.argv[1], workers=2), []).run())
+"""
+
+
+def test_a_server_none_of_whose_workers_can_start_ends(repository: Path) -> None:
+    words = [sys.executable, "-c", _CANNOT_START, str(repository)]
+    finished = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 1
+    assert "event=cannot_start" in finished.stderr
+
+
+def test_one_worker_needs_no_supervisor(repository: Path) -> None:
+    with serving(repository, "--workers", "1") as server:
+        assert not any("worker" in line for line in server.log)
+        assert json.loads(server.ask("GET", "/v2/health/live").body) == {"live": True}
