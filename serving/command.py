@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import socket
+import ssl
 import sys
 import threading
 from dataclasses import dataclass
@@ -20,8 +21,13 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from models.repository import Repository, RepositoryError
+from models.signing import SigningError, Trust, trusted_keys
+from serving import keys
+from serving.access import Access
 from serving.engine.local import LocalEngine
 from serving.frontends.server import Server
+from serving.frontends.tls import TlsError, context_of
+from serving.keys import Keys, KeysError, Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.protocols.openapi import OpenApi
@@ -36,6 +42,9 @@ log = logging.getLogger(__name__)
 
 #: How long a stop waits for the one model that is being opened; most are opened in a tenth of it.
 _OPENING_SECONDS = 5.0
+
+#: Where management listens when it has a port of its own: whoever is on this machine, and nobody else.
+_MANAGEMENT_HOST = "127.0.0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,22 +70,33 @@ def run(arguments: argparse.Namespace) -> int:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
         wired = wire(settings)
         app = _app(settings.frontend, wired)
+        tls = _tls(settings)
     except ValidationError as error:
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
             place, found_value = (f"{problem['loc'][0]}: ", f", found {problem['input']!r}") if problem["loc"] else ("", "")
             _complain(f"{place}{problem['msg']}{found_value}")
         return 2
-    except RepositoryError as error:
+    except (KeysError, RepositoryError, SigningError, TlsError) as error:
         _complain(str(error))
         return 2
     except ModuleNotFoundError as missing:
-        _complain(f"frontend {settings.frontend!r} needs the package {missing.name!r}: pip install 'sameway[flask]'")
+        signing = missing.name == "cryptography"
+        wish, extra = ("trusted_keys", "signing") if signing else (f"frontend {settings.frontend!r}", "flask")
+        _complain(f"{wish} needs the package {missing.name!r}: pip install 'sameway[{extra}]'")
         return 2
+    addresses = [(settings.host, settings.port)]
+    if settings.management_port is not None:
+        addresses.append((_MANAGEMENT_HOST, settings.management_port))
+    listeners: list[socket.socket] = []
     try:
-        listener = _listen(settings.host, settings.port)
+        for host, port in addresses:
+            listeners.append(_listen(host, port))
     except OSError as error:
-        _complain(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+        host, port = addresses[len(listeners)]
+        _complain(f"cannot listen on {host}:{port}: {error.strerror or error}")
+        for listener in listeners:
+            listener.close()
         return 1
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -85,7 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
     # Both warn of every stranger's malformed request; what they have to say of themselves are errors.
     for name in ("uvicorn", "python_multipart"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    _serve(settings, app, wired, listener)
+    if settings.keys is not None and (exposure := keys.exposed(settings.keys)) is not None:
+        log.warning("event=keys_exposed file=%r reason=%r", str(settings.keys), exposure)
+    _serve(settings, app, wired, listeners, tls)
     return 0
 
 
@@ -103,16 +125,42 @@ def wire(settings: Settings) -> Wired:
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
-    engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models)
+    repository = Repository(settings.repository, trust=_trust(settings))
+    engine = LocalEngine(repository, metrics, models=settings.models)
+    known = None if settings.keys is None else keys.read(settings.keys)
+    access = Access(known, management_listener=settings.management_port is not None)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
         *V2(engine, limits).routes(),
-        *V2Repository(engine, limits, management=settings.management).routes(),
+        *V2Repository(engine, limits, management=_manageable(settings, known)).routes(),
         *Predict(engine, limits).routes(),
         *Operations(metrics).routes(),
     ]
     routes += OpenApi(routes, engine).routes()
-    return Wired(engine, Dispatcher(routes, engine, metrics, limits), limits)
+    return Wired(engine, Dispatcher(routes, engine, metrics, limits, access), limits)
+
+
+def _manageable(settings: Settings, known: Keys | None) -> bool:
+    """Tell whether models are loaded and unloaded by API; raise KeysError where it is asked for and no key may do it."""
+    granted = known is not None and known.grant(Scope.MANAGE)
+    if known is not None and not granted and (settings.management or settings.management_port is not None):
+        raise KeysError(f"{settings.keys}: expected a key with the scope manage, as management is asked for; found none")
+    return granted or settings.management
+
+
+def _trust(settings: Settings) -> Trust | None:
+    """Return whose signatures count; raise SigningError."""
+    if settings.trusted_keys is None:
+        return None
+    return Trust(trusted_keys(settings.trusted_keys), required=settings.require_signed)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return the server's TLS, None for plain HTTP; raise TlsError."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    password = settings.tls_key_password
+    return context_of(settings.tls_certificate, settings.tls_key, None if password is None else password.get_secret_value())
 
 
 def _app(frontend: str, wired: Wired) -> ASGIApp:
@@ -127,7 +175,9 @@ def _app(frontend: str, wired: Wired) -> ASGIApp:
     return create_app(wired.dispatcher, wired.limits)
 
 
-def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.socket) -> None:
+def _serve(
+    settings: Settings, app: ASGIApp, wired: Wired, listeners: list[socket.socket], tls: ssl.SSLContext | None
+) -> None:
     """Run a front end until a signal has come and everything accepted has been answered."""
     server = Server(
         app,
@@ -135,11 +185,12 @@ def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.sock
         on_stop=wired.engine.drain,
         drain_delay_seconds=settings.drain_delay_seconds,
         drain_seconds=settings.drain_seconds,
+        tls=tls,
     )
     # Models are opened while the server already answers that it is alive, and not yet ready.
     loading = threading.Thread(target=wired.engine.load_all, name="load", daemon=True)
     loading.start()
-    server.run_on(listener)
+    server.run_on(listeners[0], management=listeners[1] if len(listeners) > 1 else None)
     wired.engine.close(drain_seconds=settings.drain_seconds)
     log.info("event=stopped")
     # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
