@@ -20,6 +20,7 @@ from export.exporter import FORMATS, ExportError
 from export.publish import Publication, publish_checkpoint
 from models import spec
 from models.repository import Repository, RepositoryError
+from models.signing import SigningError, signer
 from models.spec import DataError, UnknownModel
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint, CheckpointError
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--formats", type=_formats, default=",".join(FORMATS), help="which formats, separated by commas")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
+    parser.add_argument(
+        "--sign", type=Path, default=None, metavar="KEYFILE", help="sign the manifest with this Ed25519 key; none: unsigned"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         checkpoint = _checkpoint(arguments.checkpoint, arguments.checkpoints)
         model = spec.find(checkpoint.origin.model)
+        signs = None if arguments.sign is None else signer(arguments.sign)
         with status.status(f"{model.name}: starting") as line:
             publication = publish_checkpoint(
                 model,
@@ -48,9 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
                 Repository(arguments.repository),
                 arguments.formats,
                 data_dir=arguments.data_dir,
+                signer=signs,
                 tell=lambda step: line.update(f"{model.name}: {step}"),
             )
-    except (CheckpointError, DataError, ExportError, RepositoryError, UnknownModel) as error:
+    except (CheckpointError, DataError, ExportError, RepositoryError, SigningError, UnknownModel) as error:
         sys.stderr.write(f"sameway export: {error}\n")
         return 2
     report.show(publication, report.terminal())

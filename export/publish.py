@@ -10,6 +10,7 @@ from export.exporter import FORMATS, Exporter, ExportError, ExportSource, export
 from export.reference import Reference
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
+from models.signing import Signer
 from models.spec import ModelSpec
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint
@@ -51,12 +52,14 @@ def publish_checkpoint(
     formats: Sequence[str] = tuple(FORMATS),
     *,
     data_dir: Path | None = None,
+    signer: Signer | None = None,
     tell: Callable[[str], None] = lambda step: None,
 ) -> Publication:
     """Export the checkpoint in every format and publish them as the model's next version if all agree with the eager model.
 
-    A format that fails does not keep the others from being tried. `tell` hears of each step as it begins. Raise
-    CheckpointError, DataError, ExportError or RepositoryError where nothing can be exported at all; nothing is left behind.
+    A format that fails does not keep the others from being tried. `signer` signs the manifest. `tell` hears of each step as
+    it begins. Raise CheckpointError, DataError, ExportError or RepositoryError where nothing can be exported at all; nothing
+    is left behind.
     """
     exporters = [exporter_of(format) for format in dict.fromkeys(formats)]
     if not exporters:
@@ -85,7 +88,7 @@ def publish_checkpoint(
             checkpoint=checkpoint.sha256,
             origin=checkpoint.origin,
         )
-        return Publication(spec.name, results, repository.publish(staged, manifest))
+        return Publication(spec.name, results, repository.publish(staged, manifest, signer=signer))
 
 
 def source_of(spec: ModelSpec, checkpoint: Checkpoint, *, data_dir: Path | None = None) -> ExportSource:

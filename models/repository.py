@@ -12,22 +12,31 @@ import re
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from models.manifest import Artifact, Golden, Manifest, ManifestError
+from models.signing import Signer, SigningError, Trust
 from models.tensors import Array, TensorSpec
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
 CONFIG = "config.toml"
 
 #: A model's name is a folder's name and a part of URLs, metrics and logs: nothing in it needs escaping anywhere.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _STAGING = ".staging-"
+
+#: Read whole, before anything is known of them. Labels of 20,000 classes make a manifest of a megabyte.
+_MOST_BYTES = {MANIFEST: 16 * 1024 * 1024, SIGNATURE: 1024}
+#: What a golden sample may hold once it is inflated: 64 photographs of 1024 × 1024 in FP32 are 768 MiB.
+_GOLDEN_BYTES = 1024 * 1024 * 1024
 
 
 class RepositoryError(Exception):
@@ -51,6 +60,8 @@ class ModelVersion:
         file, signature = self.path / self.manifest.golden.file, self.manifest.signature
         try:
             # Opened here, as numpy leaves a file open that turns out to be no archive.
+            with file.open("rb") as opened:
+                _check_inflated(opened)
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 inputs = {spec.name: _carried(arrays[f"input:{spec.name}"], spec) for spec in signature.inputs}
                 outputs = {spec.name: _carried(arrays[f"output:{spec.name}"], spec) for spec in signature.outputs}
@@ -60,10 +71,14 @@ class ModelVersion:
 
 
 class Repository:
-    """A model repository on disk. Safe for many readers and, for each model, one publisher at a time (others wait)."""
+    """A model repository on disk. Safe for many readers and, for each model, one publisher at a time (others wait).
 
-    def __init__(self, root: Path) -> None:
+    `trust` says whose signatures a reader believes; None: it looks at none.
+    """
+
+    def __init__(self, root: Path, *, trust: Trust | None = None) -> None:
         self.root = root
+        self._trust = trust
 
     def models(self) -> list[str]:
         """Return the names of all models: folders that hold a version or a model configuration."""
@@ -83,7 +98,7 @@ class Repository:
 
     def open(self, model: str, version: int) -> ModelVersion:
         """Read the manifest and verify every checksum; raise RepositoryError naming the file that is not as published."""
-        return _read(self._folder(model) / str(version), model, version)
+        return _read(self._folder(model) / str(version), model, version, self._trust)
 
     @contextlib.contextmanager
     def staging(self, model: str) -> Iterator[Path]:
@@ -106,12 +121,12 @@ class Repository:
             os.close(handle)
             shutil.rmtree(staged, ignore_errors=True)
 
-    def publish(self, staged: Path, manifest: Manifest) -> ModelVersion:
+    def publish(self, staged: Path, manifest: Manifest, *, signer: Signer | None = None) -> ModelVersion:
         """Move a complete staging folder into place as the model's next version. Never overwrites.
 
-        The version in `manifest` is replaced by the number that was free. Every file is checked against the manifest and
-        on the disk before the folder gets its name, so a crash or a full disk leaves the old state or the new one. Raise
-        RepositoryError on failure.
+        The version in `manifest` is replaced by the number that was free, and a `signer` signs the result. Every file is
+        checked against the manifest and on the disk before the folder gets its name, so a crash or a full disk leaves the
+        old state or the new one. Raise RepositoryError on failure.
         """
         folder = self._folder(manifest.model)
         try:
@@ -119,7 +134,9 @@ class Repository:
                 version = max(self.versions(manifest.model), default=0) + 1
                 data = _bytes_of(replace(manifest, version=version))
                 (staged / MANIFEST).write_bytes(data)
-                published = _read(staged, manifest.model, version)
+                if signer is not None:
+                    (staged / SIGNATURE).write_bytes(signer.sign(data))
+                published = _read(staged, manifest.model, version, self._trust)
                 # A server may run as somebody else, whatever the umask here; and mkdtemp made the folder 0700.
                 for path in staged.iterdir():
                     path.chmod(0o755 if path.is_dir() else 0o644)
@@ -156,12 +173,18 @@ def _carried(array: Array, spec: TensorSpec) -> Array:
     return array.astype(object) if spec.datatype == "BYTES" and array.dtype.kind == "U" else array
 
 
-def _read(folder: Path, model: str, version: int) -> ModelVersion:
-    """Read a version from a folder, verified; raise RepositoryError naming the file that is not as it should be."""
-    try:
-        data = _plain_file(folder, MANIFEST).read_bytes()
-    except OSError as error:
-        raise RepositoryError(f"{model}/{version}: {MANIFEST}: {error.strerror or error}") from error
+def _read(folder: Path, model: str, version: int, trust: Trust | None) -> ModelVersion:
+    """Read a version from a folder, verified; raise RepositoryError naming the file that is not as it should be.
+
+    The signature comes first: not even the parser of JSON sees a manifest that nobody trusted has signed.
+    """
+    data = _whole(folder, MANIFEST, f"{model}/{version}")
+    if trust is not None:
+        signature = _whole(folder, SIGNATURE, f"{model}/{version}") if os.path.lexists(folder / SIGNATURE) else None
+        try:
+            trust.check(data, signature)
+        except SigningError as error:
+            raise RepositoryError(f"{model}/{version}: {SIGNATURE}: {error}") from error
     try:
         manifest = Manifest.from_bytes(data)
     except ManifestError as error:
@@ -173,6 +196,27 @@ def _read(folder: Path, model: str, version: int) -> ModelVersion:
     for entry in entries:
         _verify(folder, entry, f"{model}/{version}")
     return ModelVersion(folder, manifest, hashlib.sha256(data).hexdigest())
+
+
+def _whole(folder: Path, name: str, version: str) -> bytes:
+    """Return the bytes of a small file; raise RepositoryError, also for one that is not small."""
+    most = _MOST_BYTES[name]
+    try:
+        with _plain_file(folder, name).open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise RepositoryError(f"{version}: {name}: {error.strerror or error}") from error
+    if len(data) > most:
+        raise RepositoryError(f"{version}: {name}: expected at most {most:,} bytes, found more")
+    return data
+
+
+def _check_inflated(file: BinaryIO) -> None:
+    """Raise ValueError for an archive that would inflate beyond measure; no more than it declares is ever inflated."""
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _GOLDEN_BYTES:
+        raise ValueError(f"expected at most {_GOLDEN_BYTES:,} bytes once inflated, found {size:,}")
 
 
 def _bytes_of(manifest: Manifest) -> bytes:

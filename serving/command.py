@@ -9,15 +9,25 @@ A version is served once its checksums are right and its golden sample has been 
 """
 
 import argparse
+import logging
 import socket
 import sys
 
 from pydantic import ValidationError
 
 from models.repository import Repository, RepositoryError
-from serving.process import begin_logging, front_end, serve, wired_alone
+from models.signing import SigningError
+from serving import keys
+from serving.frontends.tls import TlsError
+from serving.keys import KeysError
+from serving.process import begin_logging, front_end, serve, tls_of, wired_alone
 from serving.settings import Settings
 from serving.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+#: Where management listens when it has a port of its own: whoever is on this machine, and nobody else.
+_MANAGEMENT_HOST = "127.0.0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,27 +53,40 @@ def run(arguments: argparse.Namespace) -> int:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
         wired = wired_alone(settings)
         app = front_end(settings.frontend, wired)
+        tls = tls_of(settings)
     except ValidationError as error:
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
             place, found_value = (f"{problem['loc'][0]}: ", f", found {problem['input']!r}") if problem["loc"] else ("", "")
             _complain(f"{place}{problem['msg']}{found_value}")
         return 2
-    except RepositoryError as error:
+    except (KeysError, RepositoryError, SigningError, TlsError) as error:
         _complain(str(error))
         return 2
     except ModuleNotFoundError as missing:
-        _complain(f"frontend {settings.frontend!r} needs the package {missing.name!r}: pip install 'sameway[flask]'")
+        signing = missing.name == "cryptography"
+        wish, extra = ("trusted_keys", "signing") if signing else (f"frontend {settings.frontend!r}", "flask")
+        _complain(f"{wish} needs the package {missing.name!r}: pip install 'sameway[{extra}]'")
         return 2
+    addresses = [(settings.host, settings.port)]
+    if settings.management_port is not None:
+        addresses.append((_MANAGEMENT_HOST, settings.management_port))
+    listeners: list[socket.socket] = []
     try:
-        listeners = [_listen(settings.host, settings.port)]
+        for host, port in addresses:
+            listeners.append(_listen(host, port))
     except OSError as error:
-        _complain(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
+        host, port = addresses[len(listeners)]
+        _complain(f"cannot listen on {host}:{port}: {error.strerror or error}")
+        for listener in listeners:
+            listener.close()
         return 1
     begin_logging(settings)
+    if settings.keys is not None and (exposure := keys.exposed(settings.keys)) is not None:
+        log.warning("event=keys_exposed file=%r reason=%r", str(settings.keys), exposure)
     if settings.workers > 1:
         return Supervisor(settings, listeners).run()
-    return serve(settings, app, wired, listeners)
+    return serve(settings, app, wired, listeners, tls=tls)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -73,8 +73,15 @@ class Unsupported(ServingError):
     grpc_status = "UNIMPLEMENTED"
 
 
+class Unauthorized(ServingError):
+    """No key was presented, or none that this server knows."""
+
+    http_status = 401
+    grpc_status = "UNAUTHENTICATED"
+
+
 class Forbidden(ServingError):
-    """The management API is off."""
+    """The key lacks the scope, or the management API is off, or not to be had in this way."""
 
     http_status = 403
     grpc_status = "PERMISSION_DENIED"

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 
 from models.repository import Repository
+from models.signing import Trust, trusted_keys
+from serving import keys
+from serving.access import Access
 from serving.engine.base import Management
 from serving.engine.local import LocalEngine
 from serving.engine.watch import Watch
 from serving.frontends.server import Server
+from serving.frontends.tls import context_of
 from serving.health import HANGS, Health
+from serving.keys import Keys, KeysError, Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.protocols.openapi import OpenApi
@@ -56,8 +62,9 @@ class Wired:
 
 
 def engine_of(settings: Settings, metrics: Metrics) -> LocalEngine:
-    """Return the engine of this process. It loads nothing yet."""
-    return LocalEngine(Repository(settings.repository), metrics, models=settings.models)
+    """Return the engine of this process, which loads nothing yet; raise SigningError."""
+    repository = Repository(settings.repository, trust=trust_of(settings))
+    return LocalEngine(repository, metrics, models=settings.models)
 
 
 def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, management: Management | None = None) -> Wired:
@@ -66,21 +73,46 @@ def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, managemen
     `management` loads and unloads in place of the engine's own, which speaks for one process.
     """
     management = management or engine.management
+    known = None if settings.keys is None else keys.read(settings.keys)
+    access = Access(known, management_listener=settings.management_port is not None)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
         *V2(engine, limits).routes(),
-        *V2Repository(engine, limits, management=management if settings.management else None).routes(),
+        *V2Repository(engine, limits, management=management if _manageable(settings, known) else None).routes(),
         *Predict(engine, limits).routes(),
         *Operations(metrics).routes(),
     ]
     routes += OpenApi(routes, engine).routes()
-    return Wired(engine, metrics, management, Dispatcher(routes, engine, metrics, limits), limits)
+    return Wired(engine, metrics, management, Dispatcher(routes, engine, metrics, limits, access), limits)
 
 
 def wired_alone(settings: Settings) -> Wired:
     """Return a server that is this process and no other."""
     metrics = Metrics()
     return wire(settings, engine_of(settings, metrics), metrics)
+
+
+def _manageable(settings: Settings, known: Keys | None) -> bool:
+    """Tell whether models are loaded and unloaded by API; raise KeysError where it is asked for and no key may do it."""
+    granted = known is not None and known.grant(Scope.MANAGE)
+    if known is not None and not granted and (settings.management or settings.management_port is not None):
+        raise KeysError(f"{settings.keys}: expected a key with the scope manage, as management is asked for; found none")
+    return granted or settings.management
+
+
+def trust_of(settings: Settings) -> Trust | None:
+    """Return whose signatures count, None if nobody's; raise SigningError."""
+    if settings.trusted_keys is None:
+        return None
+    return Trust(trusted_keys(settings.trusted_keys), required=settings.require_signed)
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
+    """Return the server's TLS, None for plain HTTP; raise TlsError."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    password = settings.tls_key_password
+    return context_of(settings.tls_certificate, settings.tls_key, None if password is None else password.get_secret_value())
 
 
 def front_end(frontend: str, wired: Wired) -> ASGIApp:
@@ -101,6 +133,7 @@ def serve(
     wired: Wired,
     listeners: Sequence[socket.socket],
     *,
+    tls: ssl.SSLContext | None = None,
     load: Callable[[], None] | None = None,
 ) -> int:
     """Run a front end until a signal has come and everything accepted has been answered; return the exit code.
@@ -115,6 +148,7 @@ def serve(
         on_tick=lambda: server.stop() if health.look() else None,
         drain_delay_seconds=settings.drain_delay_seconds,
         drain_seconds=settings.drain_seconds,
+        tls=tls,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn's own handlers come and go with its loop; a signal before or after that must not kill either.
@@ -122,7 +156,7 @@ def serve(
     watch = _watch(settings, wired)
     loading = threading.Thread(target=load or wired.engine.load_all, name="load", daemon=True)
     loading.start()
-    server.run_on(listeners[0])
+    server.run_on(listeners[0], management=listeners[1] if len(listeners) > 1 else None)
     if watch is not None:
         watch.stop()
     wired.engine.close(drain_seconds=server.drain_seconds_left())

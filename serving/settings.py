@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -35,16 +35,43 @@ class Settings(BaseSettings):
         default=10.0, ge=0, le=3600, description="after that: how long accepted requests may take to finish"
     )
     management: bool = Field(
-        default=False, description="let anyone who reaches this address load and unload models; loopback addresses only"
+        default=False, description="load and unload models by API: without keys for all of this machine, loopback only"
     )
+    management_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port on 127.0.0.1 for loading and unloading, and not on the other one"
+    )
+    keys: Path | None = Field(default=None, description="TOML file of API keys; without one everybody may ask")
+    tls_certificate: Path | None = Field(default=None, description="PEM file of the certificate, for HTTPS")
+    tls_key: Path | None = Field(default=None, description="PEM file of its private key")
+    tls_key_password: SecretStr | None = Field(
+        default=None, description="password of that key; better in SAMEWAY_TLS_KEY_PASSWORD, for flags are seen by all"
+    )
+    trusted_keys: Path | None = Field(
+        default=None, description="PEM file of the Ed25519 public keys whose signatures on manifests are believed"
+    )
+    require_signed: bool = Field(default=False, description="serve versions signed by a trusted key only")
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest request body")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
 
     @model_validator(mode="after")
     def _guard(self) -> Self:
-        if self.management and self.host not in _LOOPBACK:
-            raise ValueError(f"management needs a loopback address to listen on, not {self.host}")
+        if self.management and self.keys is None and self.management_port is None and self.host not in _LOOPBACK:
+            raise ValueError(f"management without keys needs a loopback address to listen on, not {self.host}")
+        if self.management_port is not None and not self.management and self.keys is None:
+            raise ValueError("management_port needs management, or keys of which one has the scope manage")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.require_signed and self.trusted_keys is None:
+            raise ValueError("require_signed needs trusted_keys: whose signatures are to be believed")
         return self
+
+    @field_validator(
+        "keys", "tls_certificate", "tls_key", "tls_key_password", "trusted_keys", "management_port", mode="before"
+    )
+    @classmethod
+    def _absent(cls, value: object) -> object:
+        # Empty, as a variable that is not set arrives from a compose file.
+        return None if value == "" else value
 
     @field_validator("models", mode="before")
     @classmethod

@@ -138,7 +138,7 @@ class Supervisor:
             "replaces": self._ever_loaded,
             # What others serve it must serve too: else it would answer 503 where they answer.
             "served": sorted(self._served()),
-            "settings": self._settings.model_dump(mode="json"),
+            "settings": self._settings.model_dump(mode="json", exclude={"tls_key_password"}),
         }
         shared = [*descriptors, theirs.fileno(), *([self._counters.descriptor] if self._counters.descriptor else [])]
         process = subprocess.Popen(  # noqa: S603 - this very program, and facts of its own
@@ -147,8 +147,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             # A terminal's Ctrl-C is for the supervisor, which tells the workers.
             start_new_session=True,
-            # The very sources that run here, wherever this was started.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))},
+            env=self._environment(),
         )
         theirs.close()
         worker = self._workers[number] = Worker(number, process, Link(ours))
@@ -156,6 +155,13 @@ class Supervisor:
         self._plane.began_loading()
         log.info("event=worker_started worker=%d pid=%d", number, process.pid)
         threading.Thread(target=self._listen, args=(worker,), name=f"worker-{number}", daemon=True).start()
+
+    def _environment(self) -> dict[str, str]:
+        """Return a worker's environment: the very sources that run here, and the one secret, which no command line shows."""
+        path = os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))
+        password = self._settings.tls_key_password
+        secret = {} if password is None else {"SAMEWAY_TLS_KEY_PASSWORD": password.get_secret_value()}
+        return {**os.environ, "PYTHONPATH": path, **secret}
 
     def _served(self) -> set[tuple[str, int]]:
         """Return the versions that some worker serves."""

@@ -15,7 +15,7 @@ from serving.counters import Counters
 from serving.engine.delegate import Delegate
 from serving.engine.link import Link
 from serving.metrics import Metrics
-from serving.process import begin_logging, engine_of, front_end, serve, wire
+from serving.process import begin_logging, engine_of, front_end, serve, tls_of, wire
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> int:
             log.error("event=cannot_follow missing=%s", ",".join(missing))
             return CANNOT_FOLLOW
     listeners = [socket.socket(fileno=descriptor) for descriptor in facts["listeners"]]
-    return serve(settings, front_end(settings.frontend, wired), wired, listeners, load=begin)
+    return serve(settings, front_end(settings.frontend, wired), wired, listeners, tls=tls_of(settings), load=begin)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,13 @@ def test_ctrl_c_while_a_subcommand_runs_is_exit_code_130(name: str, monkeypatch:
     def interrupted(arguments: object) -> int:
         raise KeyboardInterrupt
 
-    words = {"train": ["toy"], "export": ["toy"], "serve": [], "loadtest": ["http://127.0.0.1:8000"]}[name]
+    words = {
+        "train": ["toy"],
+        "export": ["toy"],
+        "serve": [],
+        "key": ["shop", "--scopes", "predict"],
+        "loadtest": ["http://127.0.0.1:8000"],
+    }[name]
     monkeypatch.setattr(importlib.import_module(cli.SUBCOMMANDS[name].module), "run", interrupted)
     assert cli.main([name, *words]) == 130
 

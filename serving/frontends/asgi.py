@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.errors import BodyTooLarge, ModelNotReady
 from serving.frontends.arrivals import Watch
-from serving.frontends.http_edge import LEAVING
+from serving.frontends.http_edge import LEAVING, MANAGEMENT
 from serving.limits import Limits
 from serving.protocols.route import Dispatcher, HttpRequest, Reply
 
@@ -24,16 +25,20 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
     """
     headers = _headers(scope)
     method, path = scope["method"], _path(scope)
+    on_management = MANAGEMENT in (scope.get("extensions") or {})
+    head = HttpRequest(method, path, headers, b"", time.monotonic(), on_management=on_management)
+    if _has_body(headers) and (refusal := dispatcher.turned_away(head)) is not None:
+        return closing(refusal)
     try:
         body = await _body(headers, receive, limits.body_bytes)
     except BodyTooLarge as error:
-        return closing(dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), error))
+        return closing(dispatcher.refuse(head, error))
     except asyncio.CancelledError:
         stopping = ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
-        reply = dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), stopping)
+        reply = dispatcher.refuse(head, stopping)
         await send_reply(send, method, closing(reply))
         raise ClientLeft from None
-    return HttpRequest(method, path, headers, body, time.monotonic())
+    return replace(head, body=body, received=time.monotonic())
 
 
 async def send_reply(send: Send, method: str, reply: Reply) -> None:
@@ -100,6 +105,11 @@ async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _has_body(headers: dict[str, str]) -> bool:
+    """Tell whether a body is still to come after the head."""
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _path(scope: Scope) -> str:

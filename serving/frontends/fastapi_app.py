@@ -50,6 +50,9 @@ class Endpoint:
             # The server stops, and has waited for this request as long as it may. Told so, the client has its answer.
             await send_reply(send, scope["method"], closing(answer.interrupted()))
             return
+        except BaseException:
+            answer.abandoned()  # else its place, and the count of requests in flight, would be lost for ever
+            raise
         if reply is not None:
             await send_reply(send, scope["method"], reply)
 

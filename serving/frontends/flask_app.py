@@ -67,6 +67,9 @@ def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
         return answer.expired()
     except CancelledError:
         pass  # reply() says so
+    except BaseException:
+        answer.abandoned()  # else its place, and the count of requests in flight, would be lost for ever
+        raise
     return answer.reply()
 
 

@@ -34,6 +34,9 @@ from serving.protocols.route import error_reply
 #: The ASGI scope's extension under which the edge offers to call a function when the client leaves.
 LEAVING = "sameway.leaving"
 
+#: And the one that says that the listener for management took the connection; nothing that a client sends says so.
+MANAGEMENT = "sameway.management"
+
 #: A host or an address, and a port (RFC 9110, section 7.2): what may be in it is all that may be in a URI's authority.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
@@ -58,6 +61,8 @@ class Process:
     def __init__(self, limits: Limits) -> None:
         self.stopping = False
         self.held = Held(limits.bodies_bytes)
+        #: The address of the listener for management, None where there is none.
+        self.management: tuple[str, int] | None = None
 
 
 class HttpEdge(HttpToolsProtocol):
@@ -93,12 +98,15 @@ class HttpEdge(HttpToolsProtocol):
         # Why the bytes are refused that the parser is reading, and the answer once it is its turn.
         self._refusal: ServingError | None = None
         self._farewell: bytes | None = None
+        self._on_management = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
         lingering = Lingering(transport, self.loop, self._reads_on)
         super().connection_made(lingering)  # type: ignore[arg-type]
         self.flow = _Flow(lingering, self)
+        listener = transport.get_extra_info("sockname")
+        self._on_management = self._process.management is not None and tuple(listener[:2]) == self._process.management
         surplus = len(self.connections) - self._limits.connections
         if surplus > self._limits.connections:
             transport.abort()  # too many even to be told so
@@ -156,7 +164,10 @@ class HttpEdge(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._messages += 1
-        self.scope["extensions"] = {LEAVING: self._watch}  # type: ignore[dict-item]
+        extensions: dict[str, Any] = {LEAVING: self._watch}  # Any: ASGI leaves what an extension holds to itself
+        if self._on_management:
+            extensions[MANAGEMENT] = {}
+        self.scope["extensions"] = extensions
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""

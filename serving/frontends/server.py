@@ -4,11 +4,13 @@ On SIGTERM the server is not ready at once, goes on answering for a drain delay,
 to notice, then stops listening, finishes what it accepted, and returns. uvicorn alone ends with the signal (143).
 """
 
+import asyncio
 import contextlib
 import functools
 import logging
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -34,12 +36,14 @@ class Server(uvicorn.Server):
         on_tick: Callable[[], None],
         drain_delay_seconds: float,
         drain_seconds: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         process = Process(limits)
         config = uvicorn.Config(
             app,
             # uvicorn calls it as it would the class.
             http=functools.partial(HttpEdge, limits=limits, process=process),  # type: ignore[arg-type]
+            ssl_context_factory=None if tls is None else lambda *_: tls,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -51,6 +55,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=max(1, round(drain_seconds)),
         )
         super().__init__(config)
+        self._limits = limits
         self._process = process
         self._on_stop = on_stop
         self._on_tick = on_tick
@@ -58,16 +63,43 @@ class Server(uvicorn.Server):
         self._drain_delay_seconds = drain_delay_seconds
         self._stop_at: float | None = None
 
-    def run_on(self, listener: socket.socket) -> None:
-        """Serve on a listening socket until a signal has come and everything accepted has been answered."""
-        self.run(sockets=[listener])
+    def run_on(self, listener: socket.socket, *, management: socket.socket | None = None) -> None:
+        """Serve on listening sockets until a signal has come and everything accepted has been answered.
+
+        What comes in by `management`, if there is one, is marked so; the routes decide what that means.
+        """
+        if management is not None:
+            host, port = management.getsockname()[:2]
+            self._process.management = (host, port)
+        self.run(sockets=[listener, *([] if management is None else [management])])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections, and say where. From here on a signal ends the server cleanly, so not sooner."""
-        await super().startup(sockets)
+        await super().startup([])
         for listener in sockets or ():
+            await self._accept(listener)
             host, port = listener.getsockname()[:2]
-            log.info("event=listening url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
+            event = "managing" if (host, port) == self._process.management else "listening"
+            scheme = "http" if self.config.ssl is None else "https"
+            log.info("event=%s url=%s://%s:%d", event, scheme, f"[{host}]" if ":" in host else host, port)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accept connections as uvicorn does, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
+        edge = functools.partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        tls = self.config.ssl
+        server = await asyncio.get_running_loop().create_server(
+            edge,
+            sock=listener,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self._limits.head_seconds,
+            backlog=self.config.backlog,
+        )
+        self.servers.append(server)
 
     def drain_seconds_left(self) -> float:
         """Return how much of the time to finish accepted requests is left, all of it before a stop has begun."""

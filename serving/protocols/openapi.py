@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import orjson
 
 from models.tensors import DTYPES
+from serving.access import DESCRIBE
 from serving.engine.base import Engine, ModelMetadata, State
 from serving.errors import ServingError
 from serving.protocols.json_body import Json
@@ -69,7 +70,8 @@ class OpenApi:
 
     def routes(self) -> list[Route]:
         """Return the route."""
-        return [Route("GET", "/openapi.json", self.document)]
+        # It names models and shows their inputs, so it takes what their metadata takes.
+        return [Route("GET", "/openapi.json", self.document, scopes=DESCRIBE)]
 
     def document(self, _request: HttpRequest) -> Reply:
         """Describe every route of this server."""

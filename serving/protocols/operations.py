@@ -1,5 +1,6 @@
 """What operators ask for: /metrics."""
 
+from serving.access import OBSERVE
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.protocols.route import HttpRequest, Reply, Route
 
@@ -12,7 +13,7 @@ class Operations:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("GET", "/metrics", self.metrics)]
+        return [Route("GET", "/metrics", self.metrics, scopes=OBSERVE)]
 
     def metrics(self, _request: HttpRequest) -> Reply:
         """Return all series in the Prometheus text format."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from models.content import ContentError, LabelContent, open_image
+from serving.access import PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import InferenceFailed, InvalidInput, Unsupported
 from serving.limits import Limits
@@ -38,7 +39,7 @@ class Predict:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("POST", "/predict/{model}", self.predict, inference=True, body="image")]
+        return [Route("POST", "/predict/{model}", self.predict, inference=True, body="image", scopes=PREDICT)]
 
     def predict(self, request: HttpRequest) -> Pending:
         """Run a model on the image in the body: the file itself, or a multipart form with one file."""

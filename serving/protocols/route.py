@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from serving.access import OBSERVE, Access, Admission
 from serving.engine.base import Engine
 from serving.errors import (
     Cancelled,
@@ -24,7 +25,9 @@ from serving.errors import (
     ModelNotReady,
     NotFound,
     ServingError,
+    Unauthorized,
 )
+from serving.keys import Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.protocols.compression import inflate
@@ -40,7 +43,10 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time."""
+    """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time.
+
+    `on_management` tells that the listener for management took the connection. `admission` is there once it was let in.
+    """
 
     method: str
     path: str
@@ -49,6 +55,8 @@ class HttpRequest:
     received: float
     #: What the route's pattern found in the path.
     parameters: Mapping[str, str] = field(default_factory=dict)
+    on_management: bool = False
+    admission: Admission | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class Route:
 
     The outcome of an `inference` route's requests is counted under the path's `{model}`. `body` names what the route
     takes, in the terms of openapi.py, None for nothing. The first line of the handler's docstring is its summary.
+    `scopes` says which keys open it, where there are keys (see access.py); a route that says nothing is for operators.
     """
 
     method: str
@@ -86,12 +95,17 @@ class Route:
     handler: Handler
     inference: bool = False
     body: str | None = None
+    scopes: frozenset[Scope] | None = OBSERVE
 
 
 class Dispatcher:
     """Routes requests to handlers, and turns every way in which a request can end into one Reply."""
 
-    def __init__(self, routes: Iterable[Route], engine: Engine, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self, routes: Iterable[Route], engine: Engine, metrics: Metrics, limits: Limits, access: Access | None = None
+    ) -> None:
+        """`access` None: everybody may do everything."""
+        self._access = access or Access()
         self._inflated_bytes = limits.inflated_bytes
         self._engine = engine
         self._metrics = metrics
@@ -111,6 +125,7 @@ class Dispatcher:
             route, request = self._match(request)
             if route.inference:
                 self._metrics.begin()
+            request = replace(request, admission=self._admit(route, request))
             encoding = request.headers.get("content-encoding")
             if encoding is not None:
                 request = replace(request, body=inflate(request.body, encoding, self._inflated_bytes))
@@ -119,9 +134,27 @@ class Dispatcher:
             return self._failed(route, request, error)
         if isinstance(answer, Pending):
             return Waiting(self, route, request, answer)
+        self._leave(request)
         if route.inference:
-            self._metrics.end(*self._meant(request.parameters), None, time.monotonic() - request.received)
+            self._metrics.end(*self._meant(request), None, time.monotonic() - request.received)
         return answer
+
+    def turned_away(self, request: HttpRequest) -> Reply | None:
+        """Return the reply for a request that may not pass, judged by its head alone; None where its body may come.
+
+        So nobody without a key makes the server read a body. `handle` judges again: a front end need not ask this.
+        """
+        try:
+            route, request = self._match(request)
+        except ServingError:
+            return None  # it is answered like any other, once it is whole
+        try:
+            self._access.check(route.scopes, request.headers, on_management=request.on_management)
+        except ServingError as error:
+            if route.inference:
+                self._metrics.begin()
+            return self._failed(route, request, error)
+        return None
 
     def refuse(self, request: HttpRequest, error: ServingError) -> Reply:
         """Answer a request that a front end could not even read to its end; it counts like any other."""
@@ -131,7 +164,14 @@ class Dispatcher:
             return error_reply(error)
         if route.inference:
             self._metrics.begin()
+        try:
+            request = replace(request, admission=self._admit(route, request))
+        except ServingError as refused:
+            return self._failed(route, request, refused)
         return self._failed(route, request, error)
+
+    def _admit(self, route: Route, request: HttpRequest) -> Admission:
+        return self._access.admit(route.scopes, request.headers, on_management=request.on_management)
 
     def _match(self, request: HttpRequest) -> tuple[Route, HttpRequest]:
         """Return the route and the request with what its path holds; HEAD is a GET whose body nobody sends."""
@@ -155,22 +195,33 @@ class Dispatcher:
         if not isinstance(error, ServingError):
             log.error("event=internal_error path=%r", request.path, exc_info=error)
             error = InternalError("an internal error; the server's log has its cause")
-        if route is not None and route.inference:
-            model, version = self._meant(request.parameters)
-            self._metrics.end(model, version, error, time.monotonic() - request.received)
+        if route is not None:
+            self._leave(request)
+            if route.inference:
+                self._metrics.end(*self._meant(request), error, time.monotonic() - request.received)
         return error_reply(error)
 
-    def _meant(self, parameters: Mapping[str, str]) -> tuple[str, int | None]:
+    def _leave(self, request: HttpRequest) -> None:
+        """Let others have the place of a request that has ended."""
+        if request.admission is not None:
+            request.admission.end()
+
+    def _meant(self, request: HttpRequest) -> tuple[str, int | None]:
         """Return the model of the repository that a request meant, empty if none, and its version, None if not served."""
+        if request.admission is None:
+            return "", None  # who was not let in learns nothing of the models, and makes no series of theirs
+        parameters = request.parameters
         model = parameters["model"]
         try:
             return model, self._engine.metadata(model, version_of(parameters)).version
         except ServingError:
             return (model if self._engine.knows(model) else ""), None
 
-    def answered(self, response: InferResponse, seconds: float) -> None:
-        """Count a request for inference that got its answer."""
-        self._metrics.end(response.model, response.version, None, seconds)
+    def answered(self, route: Route, request: HttpRequest, response: InferResponse) -> None:
+        """End a request that got its answer; count one for inference."""
+        self._leave(request)
+        if route.inference:
+            self._metrics.end(response.model, response.version, None, time.monotonic() - request.received)
 
 
 class Waiting:
@@ -193,8 +244,7 @@ class Waiting:
             return self._end(Cancelled("the request was cancelled"))
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._end(error)
-        if self._route.inference:
-            self._dispatcher.answered(response, time.monotonic() - self._request.received)
+        self._dispatcher.answered(self._route, self._request, response)
         return reply
 
     def expired(self) -> Reply:
@@ -223,6 +273,8 @@ def error_reply(error: ServingError) -> Reply:
         headers.append(("retry-after", str(error.retry_after_seconds)))
     if isinstance(error, MethodNotAllowed) and error.expected:
         headers.append(("allow", error.expected))
+    if isinstance(error, Unauthorized):
+        headers.append(("www-authenticate", "Bearer"))
     return Reply(error.http_status, orjson.dumps(error.to_json()), headers=tuple(headers))
 
 

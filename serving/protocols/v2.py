@@ -9,6 +9,7 @@ import time
 
 import orjson
 
+from serving.access import ANYONE, DESCRIBE, OBSERVE, PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import ModelNotReady
 from serving.limits import Limits
@@ -42,20 +43,20 @@ class V2:
     def routes(self) -> list[Route]:
         """Return the routes; those of a model exist with and without a version."""
         routes = [
-            Route("GET", "/v2", self.server_metadata),
-            Route("GET", "/v2/", self.server_metadata),
-            Route("GET", "/v2/health/live", self.live),
-            Route("GET", "/v2/health/ready", self.ready),
-            Route("GET", "/v2/models", self.models),
-            Route("GET", "/v2/models/stats", self.statistics),
+            Route("GET", "/v2", self.server_metadata, scopes=ANYONE),
+            Route("GET", "/v2/", self.server_metadata, scopes=ANYONE),
+            Route("GET", "/v2/health/live", self.live, scopes=ANYONE),
+            Route("GET", "/v2/health/ready", self.ready, scopes=ANYONE),
+            Route("GET", "/v2/models", self.models, scopes=DESCRIBE),
+            Route("GET", "/v2/models/stats", self.statistics, scopes=OBSERVE),
         ]
         for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             routes += [
-                Route("GET", path, self.model_metadata),
-                Route("GET", f"{path}/ready", self.model_ready),
-                Route("GET", f"{path}/config", self.config),
-                Route("GET", f"{path}/stats", self.statistics),
-                Route("POST", f"{path}/infer", self.infer, inference=True, body="infer"),
+                Route("GET", path, self.model_metadata, scopes=DESCRIBE),
+                Route("GET", f"{path}/ready", self.model_ready, scopes=DESCRIBE),
+                Route("GET", f"{path}/config", self.config, scopes=DESCRIBE),
+                Route("GET", f"{path}/stats", self.statistics, scopes=OBSERVE),
+                Route("POST", f"{path}/infer", self.infer, inference=True, body="infer", scopes=PREDICT),
             ]
         return routes
 

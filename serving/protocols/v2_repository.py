@@ -1,6 +1,7 @@
 """The Open Inference Protocol's model repository extension: index, load, unload.
 
-Loading and unloading models is not for strangers: both answer 403 unless the management API is on.
+Loading and unloading models is not for strangers: both answer 403 unless the management API is on, and then ask for a
+key with the scope `manage` where there are keys.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
 """
@@ -9,6 +10,7 @@ import time
 
 import orjson
 
+from serving.access import MANAGE, OBSERVE
 from serving.engine.base import Engine, Management, State
 from serving.errors import Forbidden, MalformedRequest, Unsupported
 from serving.limits import Limits
@@ -30,9 +32,9 @@ class V2Repository:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("POST", "/v2/repository/index", self.index, body="index"),
-            Route("POST", "/v2/repository/models/{model}/load", self.load, body="management"),
-            Route("POST", "/v2/repository/models/{model}/unload", self.unload, body="management"),
+            Route("POST", "/v2/repository/index", self.index, body="index", scopes=OBSERVE),
+            Route("POST", "/v2/repository/models/{model}/load", self.load, body="management", scopes=MANAGE),
+            Route("POST", "/v2/repository/models/{model}/unload", self.unload, body="management", scopes=MANAGE),
         ]
 
     def index(self, request: HttpRequest) -> Reply:
@@ -62,7 +64,7 @@ class V2Repository:
     def _managed(self, request: HttpRequest) -> tuple[Management, Json]:
         """Return who manages and the request's parameters; raise Forbidden unless the management API is on."""
         if self._management is None:
-            raise Forbidden("the management API is off; start the server with --management on a loopback address")
+            raise Forbidden("the management API is off; start the server with --management, or a key that may manage")
         parameters = self._fields(request).get("parameters")
         if parameters is not None and not isinstance(parameters, dict):
             raise MalformedRequest.at("parameters", expected="an object", found=show(parameters))

@@ -9,9 +9,11 @@ from typing import Any
 
 from models.repository import Repository
 from models.tensors import Array
+from serving.access import Access
 from serving.engine.local import LocalEngine
 from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
 from serving.protocols.route import Dispatcher, HttpRequest, Reply, Route, Waiting
@@ -25,15 +27,24 @@ class Desk:
     """Everything behind the front ends: models of a repository, loaded, and the dispatch of all routes."""
 
     def __init__(
-        self, root: Path, *, limits: Limits | None = None, load: bool = True, more: list[Route] | None = None
+        self,
+        root: Path,
+        *,
+        limits: Limits | None = None,
+        load: bool = True,
+        more: list[Route] | None = None,
+        access: Access | None = None,
+        management: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.metrics = Metrics()
         self.engine = LocalEngine(Repository(root), self.metrics)
         routes = [*V2(self.engine, self.limits).routes(), *Predict(self.engine, self.limits).routes()]
-        routes += V2Repository(self.engine, self.limits, management=None).routes()
+        routes += V2Repository(self.engine, self.limits, management=self.engine.management if management else None).routes()
         routes += [*Operations(self.metrics).routes(), *(more or [])]
-        self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits)
+        routes += OpenApi(routes, self.engine).routes() if access is not None else []
+        self.routes = routes
+        self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits, access)
         if load:
             self.engine.load_all()
 

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,8 @@ class LiveServer:
         self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self.log: list[str] = []
         self._listening = threading.Event()
-        self.port = 0
+        self.port = self.management_port = 0
+        self._managed = "--management-port" in flags
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._listening.wait(PATIENCE) or not self.port:
@@ -53,18 +54,23 @@ class LiveServer:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            if found := re.search(r"event=listening url=http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(found[1])
-                self._listening.set()
+            if found := re.search(r"event=(listening|managing) url=https?://127\.0\.0\.1:(\d+)", line):
+                # The listener for management is the last to begin, where there is one.
+                if found[1] == "listening":
+                    self.port = int(found[2])
+                else:
+                    self.management_port = int(found[2])
+                if found[1] == "managing" or not self._managed:
+                    self._listening.set()
         self._listening.set()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Ask on a connection of its own."""
-        request = urllib.request.Request(self.url + path, data=body, method=method)
+        request = urllib.request.Request(self.url + path, data=body, method=method, headers={**(headers or {})})
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
                 return Answer(reply.status, {name.lower(): value for name, value in reply.headers.items()}, reply.read())
@@ -84,9 +90,9 @@ class LiveServer:
             assert time.monotonic() < deadline, f"not {what}:\n" + "".join(self.log)
             time.sleep(0.01)
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, *, headers: Mapping[str, str] | None = None, **labels: str) -> float:
         """Return a metric's value, 0 where the series does not exist."""
-        text = self.ask("GET", "/metrics").body.decode()
+        text = self.ask("GET", "/metrics", headers=headers).body.decode()
         samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
         wanted = (sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
         return sum(wanted)

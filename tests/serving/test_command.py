@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import cli
-from serving import command
+from serving import command, keys
 from serving.settings import Settings
+from tests.serving import credentials
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +92,41 @@ def test_every_setting_has_a_flag_and_an_absent_flag_hides_no_variable() -> None
     for name, field in Settings.model_fields.items():
         words += [f"--{name.replace('_', '-')}", *([] if field.annotation is bool else ["1"])]
     assert vars(parser.parse_args(words)).keys() == Settings.model_fields.keys()
+
+
+def key_file(folder: Path, *names: str) -> str:
+    tables = [keys.table_of(name, credentials.text_of(name), credentials.SCOPES[name], None) for name in names]
+    path = folder / "keys.toml"
+    path.write_text("".join(tables))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--management", "--host", "0.0.0.0"], "management without keys needs a loopback address"),
+        (["--management-port", "0"], "management_port needs management, or keys"),
+        (["--management-port", "0", "--keys", "{keys}"], "expected a key with the scope manage"),
+        (["--management", "--keys", "{keys}"], "expected a key with the scope manage"),
+        (["--keys", "/nowhere/keys.toml"], "/nowhere/keys.toml: No such file or directory"),
+        (["--require-signed"], "require_signed needs trusted_keys"),
+        (["--trusted-keys", "{keys}"], "expected one or more Ed25519 public keys"),
+    ],
+)
+def test_settings_that_would_leave_a_door_open_or_shut_for_all_end_with_2(
+    toy_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: str
+) -> None:
+    path = key_file(tmp_path, "predict", "observe")
+    given = [flag.replace("{keys}", path) for flag in flags]
+    assert cli.main(["serve", "--repository", str(toy_repository), *given]) == 2
+    assert words in complaint(capsys)
+
+
+def test_a_management_port_in_use_ends_with_1_and_leaves_no_listener(
+    toy_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--port", "0", "--keys", key_file(tmp_path, "manage"), "--management-port"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert cli.main(["serve", "--repository", str(toy_repository), *flags, port]) == 1
+    assert complaint(capsys).startswith(f"sameway serve: cannot listen on 127.0.0.1:{port}: Address already in use")

@@ -25,6 +25,7 @@ from serving.errors import (
     RequestTimeout,
     ServerBusy,
     ServingError,
+    Unauthorized,
     Unsupported,
     UnsupportedEncoding,
     UriTooLong,
@@ -164,6 +165,8 @@ PROVOKED: dict[type[ServingError], Callable[[Client], Answer] | None] = {
     DeadlineExceeded: lambda client: client.ask("POST", "/v2/models/hasty/infer", infer_body(toys.images(1))),
     Forbidden: lambda client: client.ask("POST", "/v2/repository/models/toy/load"),
     UnsupportedEncoding: lambda client: client.ask("POST", INFER, b"x", {"content-encoding": "br"}),
+    # tests/serving/test_authorisation.py: this desk has no keys.
+    Unauthorized: None,
     # The HTTP edge's own; test_http_edge.py and the conformance suite provoke them.
     RequestTimeout: None,
     UriTooLong: None,
