@@ -100,11 +100,12 @@ class Instance:
         self._statistics.batch(rows, timings)
         for entry, part, stages in zip(entries, parts, timings, strict=True):
             entry.future.set_result(self._response(entry, part, stages))
-        self._batcher.finished(rows, now - taken)
         self._metrics.batch_rows.observe(rows)
         self._metrics.compute_seconds.observe(ran - joined)
         for entry in entries:
             self._metrics.queue_seconds.observe(taken - entry.queued)
+        # All that kept this thread from the next batch, also what it did after the answers were there.
+        self._batcher.finished(rows, time.monotonic() - taken)
 
     def _response(self, entry: Entry, outputs: Tensors, timings: Timings) -> InferResponse:
         request, identity = entry.request, self._identity
