@@ -61,7 +61,7 @@ class Batcher:
         return self._rows
 
     def put(self, entry: Entry) -> None:
-        """Let an entry wait. Raise Overloaded where it does not fit or could not be answered in time, ModelNotReady once closed.
+        """Let an entry wait; raise Overloaded where it does not fit or would come too late, ModelNotReady once closed.
 
         An entry whose time is already over gets DeadlineExceeded: no load is to blame for it, and to wait would not help.
         """

@@ -5,6 +5,7 @@ end's business. What matters to every request (routing, errors, counting) happen
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -132,6 +133,14 @@ class Dispatcher:
         if route.inference:
             self._metrics.in_flight.inc()
         return self._failed(route, request, error)
+
+    def patience_seconds(self, request: HttpRequest) -> float:
+        """Return how long a request may take, as far as that is known without its body; infinite where nothing is."""
+        try:
+            route, request = self._match(request)
+            return self._engine.metadata(request.parameters["model"]).timeout_seconds if route.inference else math.inf
+        except ServingError:
+            return math.inf
 
     def _match(self, request: HttpRequest) -> tuple[Route, HttpRequest]:
         """Return the route and the request with what its path holds; HEAD is a GET whose body nobody sends."""
