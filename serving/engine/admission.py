@@ -21,10 +21,10 @@ _SURPRISE = 8.0
 #: Seconds that are never a surprise: the scheduler's own noise. And without it, nothing could follow a batch of 0 s.
 _NOISE_SECONDS = 0.001
 
-#: How many times the mean lateness is kept in reserve. Of normally distributed errors the mean of the positive part is 0.4
-#: deviations, so four are 1.6 deviations: 19 of 20 begin by then. Without a reserve every second one would be late, as in
-#: an overload all that are let in are let in at the very limit.
-_RESERVE = 4.0
+#: How many times the mean lateness is kept in reserve. Delays have a long tail: where half of all batches are late, by an
+#: exponentially distributed time, six means leave 1 in 40 late (four left 1 in 14, and as many were measured). Without a
+#: reserve every second would be: in an overload all that are let in are let in at the very limit.
+_RESERVE = 6.0
 
 #: Retry-After says no more than a day: a client that is told a century has met an error of ours.
 _DAY = 86_400.0
@@ -52,7 +52,7 @@ class ServiceRate:
 
     @property
     def reserve_seconds(self) -> float:
-        """How much later than estimated a batch may well begin."""
+        """How much later than estimated a batch may well end."""
         return _RESERVE * self._late
 
     def seconds(self, rows: float) -> float:
@@ -82,8 +82,8 @@ class ServiceRate:
         """Learn from a batch that left others waiting how full such batches are."""
         self.fill += _WEIGHT * (rows - self.fill)
 
-    def observe_wait(self, seconds_late: float) -> None:
-        """Learn how much later than estimated a batch has begun; negative where it was earlier."""
+    def observe_end(self, seconds_late: float) -> None:
+        """Learn how much later than estimated a batch has ended; negative where it was earlier."""
         late = min(max(seconds_late, 0.0), max(_NOISE_SECONDS, _SURPRISE * self.seconds(self.fill)))
         self._late += _WEIGHT * (late - self._late)
 

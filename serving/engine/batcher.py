@@ -23,7 +23,7 @@ class Entry:
     Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
     """
 
-    __slots__ = ("begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
+    __slots__ = ("deadline", "ends", "future", "line", "priority", "queued", "request", "rows")
 
     def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
         self.request = request
@@ -32,8 +32,8 @@ class Entry:
         self.priority = priority
         self.deadline = deadline
         self.queued = 0.0
-        #: When its batch was expected to begin; infinite where it had less than a whole batch ahead.
-        self.begins = math.inf
+        #: When its batch was expected to end; infinite where it had less than a whole batch ahead.
+        self.ends = math.inf
         self.future: Future[InferResponse] = Future()
 
 
@@ -52,9 +52,11 @@ class Batcher:
         self._levels: dict[int, int] = {}
         self._closed = False
         self._rate = ServiceRate(batch_rows)
-        # Instances that wait for a batch, and when those should end that are being run, by the thread that took them.
+        # Instances that wait for a batch. By the thread that took it: when a batch that is being run should end, and when
+        # that was expected to be as its oldest entry came.
         self._idle = 0
         self._ends: dict[int, float] = {}
+        self._foretold: dict[int, float] = {}
 
     def rows(self) -> int:
         """Return the number of rows waiting."""
@@ -94,6 +96,7 @@ class Batcher:
         while True:
             with self._ready:
                 self._ends.pop(taker, None)
+                self._foretold.pop(taker, None)
                 while (wait := self.due_in(time.monotonic())) is None or wait > 0:
                     if wait is None and self._closed:
                         return None
@@ -131,8 +134,11 @@ class Batcher:
                 self._remove(line, entry)
 
     def finished(self, rows: int, seconds: float) -> None:
-        """Tell how long a batch has kept its instance; admission and Retry-After are computed from it."""
+        """Tell how long a batch has kept its instance, which calls this; admission and Retry-After are computed from it."""
         with self._ready:
+            foretold = self._foretold.get(threading.get_ident(), math.inf)
+            if foretold < math.inf:
+                self._rate.observe_end(time.monotonic() - foretold)
             self._rate.observe(rows, seconds)
 
     def close(self) -> None:
@@ -176,13 +182,12 @@ class Batcher:
             del self._lines[entry.line]
 
     def _begin(self, batch: list[Entry], taker: int, now: float) -> None:
-        """Note when a batch should end, and how well its beginning was foretold."""
+        """Note when a batch should end, and when its oldest entry was told it would."""
         rows = sum(entry.rows for entry in batch)
         if self._rows:
             self._rate.observe_fill(rows)
-        if batch[0].begins < math.inf:
-            self._rate.observe_wait(now - batch[0].begins)
         self._ends[taker] = now + self._rate.seconds(rows)
+        self._foretold[taker] = batch[0].ends
 
     def _admit(self, entry: Entry, now: float) -> None:
         """Raise Overloaded unless the entry can be answered by its deadline; who finds an instance free always can."""
@@ -194,17 +199,17 @@ class Batcher:
         batches = int(ahead / rate.fill)
         if batches < self._idle or not (ahead or self._ends):
             return
-        begins = self._starts_in(batches, now)
         # By the time a whole batch has gone before it, its own will be full too; the next one takes it as it is.
         own = rate.seconds(rate.fill if batches else min(ahead + entry.rows, self._batch_rows))
-        takes, left = begins + own + rate.reserve_seconds, entry.deadline - now
+        ends = self._starts_in(batches, now) + own
+        takes, left = ends + rate.reserve_seconds, entry.deadline - now
         if takes > left:
             raise Overloaded(
                 f"the queue is too long: an answer would take {takes:.3f} s, and the request has {left:.3f} s left",
                 retry_after_seconds=retry_after(takes - left),
             )
         if batches:
-            entry.begins = now + begins
+            entry.ends = now + ends
 
     def _starts_in(self, batches: int, now: float) -> float:
         """Return after how long the batch behind so many others begins."""

@@ -81,18 +81,18 @@ def test_the_fill_is_that_of_batches_that_leave_others_waiting() -> None:
 def test_the_reserve_covers_most_of_what_is_usual_and_is_given_up_again() -> None:
     rate = measured((1, 1.0))
     for _ in range(50):
-        rate.observe_wait(0.1)
-        rate.observe_wait(-0.1)
-    assert 0.1 < rate.reserve_seconds < 0.3
+        rate.observe_end(0.1)
+        rate.observe_end(-0.1)
+    assert 0.2 < rate.reserve_seconds < 0.4
     for _ in range(50):
-        rate.observe_wait(0.0)
-    assert rate.reserve_seconds < 0.01
+        rate.observe_end(0.0)
+    assert rate.reserve_seconds < 0.02
 
 
-def test_one_very_late_beginning_makes_no_large_reserve() -> None:
+def test_one_very_late_batch_makes_no_large_reserve() -> None:
     rate = measured((1, 0.001))
-    rate.observe_wait(60.0)
-    assert rate.reserve_seconds < 0.01
+    rate.observe_end(60.0)
+    assert rate.reserve_seconds < 0.02
 
 
 def test_a_late_batch_is_expected_to_be_late_as_long_again() -> None:
