@@ -2,7 +2,7 @@
 
 Instances pull. While all of them are busy entries gather, and the next idle one takes as many as fit into one batch; so
 batches grow with the load by themselves, and a quiet server delays nobody. Only entries of equal shape share a batch,
-and they leave in the order in which they came.
+and they leave in the order in which they came. Who could not be answered in time is not let in (see admission.py).
 """
 
 import math
@@ -12,11 +12,9 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from concurrent.futures import Future
 
+from serving.engine.admission import ServiceRate, remaining, retry_after, starts_in
 from serving.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from serving.request import InferRequest, InferResponse
-
-#: Weight of the newest batch in the measured service rate: half of the memory is younger than seven batches.
-_RATE_WEIGHT = 0.1
 
 
 class Entry:
@@ -25,7 +23,7 @@ class Entry:
     Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
     """
 
-    __slots__ = ("deadline", "future", "line", "priority", "queued", "request", "rows")
+    __slots__ = ("deadline", "ends", "future", "line", "priority", "queued", "request", "rows")
 
     def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
         self.request = request
@@ -34,6 +32,8 @@ class Entry:
         self.priority = priority
         self.deadline = deadline
         self.queued = 0.0
+        #: When its batch was expected to end; infinite where it had less than a whole batch ahead.
+        self.ends = math.inf
         self.future: Future[InferResponse] = Future()
 
 
@@ -48,25 +48,40 @@ class Batcher:
         # Priority and shape → entries in order of arrival; ordered dictionaries, because a client may leave from the middle.
         self._lines: dict[Hashable, OrderedDict[Entry, None]] = {}
         self._rows = 0
+        #: Rows waiting per priority.
+        self._levels: dict[int, int] = {}
         self._closed = False
-        self._rows_per_second = 0.0
+        self._rate = ServiceRate(batch_rows)
+        # Instances that wait for a batch. By the thread that took it: when a batch that is being run should end, and when
+        # that was expected to be as its oldest entry came.
+        self._idle = 0
+        self._ends: dict[int, float] = {}
+        self._foretold: dict[int, float] = {}
 
     def rows(self) -> int:
         """Return the number of rows waiting."""
         return self._rows
 
     def put(self, entry: Entry) -> None:
-        """Let an entry wait; raise Overloaded when it does not fit any more, ModelNotReady once closed."""
-        entry.queued = time.monotonic()
+        """Let an entry wait; raise Overloaded where it does not fit or would come too late, ModelNotReady once closed.
+
+        An entry whose time is already over gets DeadlineExceeded: no load is to blame for it, and to wait would not help.
+        """
+        entry.queued = now = time.monotonic()
+        if entry.deadline <= now:
+            raise DeadlineExceeded("the deadline had passed before the request could wait for an instance")
         with self._ready:
             if self._closed:
                 raise ModelNotReady("the model is being unloaded", retry_after_seconds=1)
             if self._rows + entry.rows > self._queue_rows:
                 raise Overloaded(
                     f"the queue is full: {self._rows} of {self._queue_rows} rows wait",
-                    retry_after_seconds=self._clears_in(),
+                    retry_after_seconds=retry_after(self._starts_in(math.ceil(self._rows / self._rate.fill), now)),
                 )
+            if self._rows or not self._idle:
+                self._admit(entry, now)
             self._rows += entry.rows
+            self._levels[entry.priority] = self._levels.get(entry.priority, 0) + entry.rows
             self._lines.setdefault(entry.line, OrderedDict())[entry] = None
             self._ready.notify()
         entry.future.add_done_callback(lambda future: self.discard(entry) if future.cancelled() else None)
@@ -74,21 +89,28 @@ class Batcher:
     def take(self) -> list[Entry] | None:
         """Block until a batch is due, then return it, oldest first. None: closed and empty.
 
-        Entries whose deadline has passed get DeadlineExceeded and are in no batch.
+        Entries whose deadline has passed get DeadlineExceeded and are in no batch. A thread that comes again has finished
+        the batch it took before.
         """
+        taker = threading.get_ident()
         while True:
             with self._ready:
+                self._ends.pop(taker, None)
+                self._foretold.pop(taker, None)
                 while (wait := self.due_in(time.monotonic())) is None or wait > 0:
                     if wait is None and self._closed:
                         return None
+                    self._idle += 1
                     self._ready.wait(wait)
-                taken = self._take_line()
+                    self._idle -= 1
+                now = time.monotonic()
+                batch, expired = self._take_line(now)
+                if batch:
+                    self._begin(batch, taker, now)
                 if self._rows:
                     self._ready.notify()  # what is left may be due for another idle instance
-            now = time.monotonic()
-            batch = [entry for entry in taken if entry.deadline > now]
-            for entry in taken:
-                if entry.deadline <= now and entry.future.set_running_or_notify_cancel():
+            for entry in expired:
+                if entry.future.set_running_or_notify_cancel():
                     entry.future.set_exception(DeadlineExceeded("the deadline passed while the request waited in the queue"))
             if batch:
                 return batch
@@ -112,10 +134,12 @@ class Batcher:
                 self._remove(line, entry)
 
     def finished(self, rows: int, seconds: float) -> None:
-        """Tell how long a batch took; Retry-After is computed from it."""
-        rate = rows / max(seconds, 1e-6)
-        known = self._rows_per_second
-        self._rows_per_second = rate if not known else known + _RATE_WEIGHT * (rate - known)
+        """Tell how long a batch has kept its instance, which calls this; admission and Retry-After are computed from it."""
+        with self._ready:
+            foretold = self._foretold.get(threading.get_ident(), math.inf)
+            if foretold < math.inf:
+                self._rate.observe_end(time.monotonic() - foretold)
+            self._rate.observe(rows, seconds)
 
     def close(self) -> None:
         """Refuse new entries; those waiting are still taken."""
@@ -128,6 +152,7 @@ class Batcher:
         with self._ready:
             entries = [entry for line in self._lines.values() for entry in line]
             self._lines.clear()
+            self._levels.clear()
             self._rows = 0
         return entries
 
@@ -137,31 +162,69 @@ class Batcher:
             return next(iter(self._lines.values()))
         return min(self._lines.values(), key=_precedence)
 
-    def _take_line(self) -> list[Entry]:
-        """Remove and return the oldest entry and its followers of equal shape, as many as fit into one batch."""
+    def _take_line(self, now: float) -> tuple[list[Entry], list[Entry]]:
+        """Remove and return the oldest entry and its followers of equal shape, as many as fit into one batch.
+
+        Those among them whose deadline has passed are returned apart, and take nobody's place in the batch.
+        """
         line = self._next_line()
         taken: list[Entry] = []
+        expired: list[Entry] = []
         rows = 0
         while line:
             entry = next(iter(line))
-            if taken and rows + entry.rows > self._batch_rows:
+            if entry.deadline <= now:
+                expired.append(entry)
+            elif taken and rows + entry.rows > self._batch_rows:
                 break
-            rows += entry.rows
-            taken.append(entry)
+            else:
+                rows += entry.rows
+                taken.append(entry)
             self._remove(line, entry)
-        return taken
+        return taken, expired
 
     def _remove(self, line: OrderedDict[Entry, None], entry: Entry) -> None:
         del line[entry]
         self._rows -= entry.rows
+        self._levels[entry.priority] -= entry.rows
         if not line:
             del self._lines[entry.line]
 
-    def _clears_in(self) -> int:
-        """Return after how many whole seconds, at least one, the rows waiting now will have been served."""
-        if not self._rows_per_second:
-            return 1
-        return max(1, math.ceil(self._rows / self._rows_per_second))
+    def _begin(self, batch: list[Entry], taker: int, now: float) -> None:
+        """Note when a batch should end, and when its oldest entry was told it would."""
+        rows = sum(entry.rows for entry in batch)
+        if self._rows:
+            self._rate.observe_fill(rows)
+        self._ends[taker] = now + self._rate.seconds(rows)
+        self._foretold[taker] = batch[0].ends
+
+    def _admit(self, entry: Entry, now: float) -> None:
+        """Raise Overloaded unless the entry can be answered by its deadline; who finds an instance free always can."""
+        rate = self._rate
+        if not rate.known:
+            return
+        # Those of a worse priority wait for this one. Levels stay once they were used; there are at most a hundred.
+        ahead = sum(rows for level, rows in self._levels.items() if level <= entry.priority)
+        batches = int(ahead / rate.fill)
+        if batches < self._idle or not (ahead or self._ends):
+            return
+        # By the time a whole batch has gone before it, its own will be full too; the next one takes it as it is.
+        own = rate.seconds(rate.fill if batches else min(ahead + entry.rows, self._batch_rows))
+        ends = self._starts_in(batches, now) + own
+        takes, left = ends + rate.reserve_seconds, entry.deadline - now
+        if takes > left:
+            raise Overloaded(
+                f"the queue is too long: an answer would take {takes:.3f} s, and the request has {left:.3f} s left",
+                retry_after_seconds=retry_after(takes - left),
+            )
+        if batches:
+            entry.ends = now + ends
+
+    def _starts_in(self, batches: int, now: float) -> float:
+        """Return after how long the batch behind so many others begins."""
+        busy = [0.0] * self._idle
+        busy += [remaining(end, now) for end in self._ends.values()]
+        return starts_in(batches, busy, self._rate.seconds(self._rate.fill))
 
 
 def _precedence(line: OrderedDict[Entry, None]) -> tuple[int, float]:

@@ -115,10 +115,11 @@ class Instance:
         # Counted before anybody is answered: a client that asks for the figures next finds its own request in them.
         queued = [taken - entry.queued for entry in entries]
         self._series.batch(rows, queued, join=joined - taken, run=ran - joined, split=now - ran)
-        self._batcher.finished(rows, now - taken)
         for entry, part, waited in zip(entries, parts, queued, strict=True):
             timings = Timings(waited, joined - taken, ran - joined, now - ran)
             entry.future.set_result(self._response(entry, part, timings))
+        # All that kept this thread from the next batch, also what it did after the answers were there.
+        self._batcher.finished(rows, time.monotonic() - taken)
 
     def _response(self, entry: Entry, outputs: Tensors, timings: Timings) -> InferResponse:
         request, identity = entry.request, self._identity

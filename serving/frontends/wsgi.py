@@ -9,12 +9,14 @@ import asyncio
 import io
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from serving.engine.admission import retry_after
 from serving.errors import InternalError, Overloaded
 from serving.frontends.asgi import ClientLeft, read, send_reply, watch
 from serving.limits import Limits
@@ -23,6 +25,9 @@ from serving.protocols.route import Dispatcher, HttpRequest, Reply, error_reply
 # Any: PEP 3333 puts strings, files and whatever a server adds into one dictionary.
 Environ = dict[str, Any]
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+#: Weight of the newest request in the time for which one keeps its thread: half of the memory is younger than seven.
+_WEIGHT = 0.1
 
 #: Where an application finds the request as it was read, and what tells it that the client has left.
 REQUEST = "sameway.request"
@@ -63,6 +68,7 @@ class WsgiEndpoint:
         self._limits = limits
         self._pool = ThreadPoolExecutor(max_workers=limits.wsgi_threads, thread_name_prefix="wsgi")
         self._inside = 0
+        self._kept_seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,8 +82,8 @@ class WsgiEndpoint:
 
     async def _run(self, request: HttpRequest, scope: Scope, receive: Receive) -> Reply | None:
         """Run the application in a thread and return its answer, None where nobody is there any more to get it."""
-        if self._inside >= self._limits.wsgi_threads + self._limits.wsgi_waiting:
-            return self._dispatcher.refuse(request, Overloaded("too many requests wait for a thread", retry_after_seconds=1))
+        if (overload := self._overload(request)) is not None:
+            return self._dispatcher.refuse(request, overload)
         leaving = Leaving()
         left = False
 
@@ -90,11 +96,31 @@ class WsgiEndpoint:
         unwatch = watch(scope, receive)(leave)
         try:
             environ = _environ(scope, request, leaving)
-            reply = await asyncio.get_running_loop().run_in_executor(self._pool, _call, self._app, environ)
+            reply, kept = await asyncio.get_running_loop().run_in_executor(self._pool, _timed_call, self._app, environ)
+            self._kept_seconds += _WEIGHT * (kept - self._kept_seconds)
         finally:
             unwatch()
             self._inside -= 1
         return None if left else reply
+
+    def _overload(self, request: HttpRequest) -> Overloaded | None:
+        """Return why a request may not wait for a thread: the line is full, or longer than its time. None: it may.
+
+        The engine sees a request only once it has a thread, so the line for threads needs a bound in time of its own.
+        """
+        line = self._inside + 1 - self._limits.wsgi_threads
+        if line <= 0:
+            return None
+        wait = line * self._kept_seconds / self._limits.wsgi_threads
+        if line > self._limits.wsgi_waiting or wait >= self._dispatcher.patience_seconds(request):
+            return Overloaded("too many requests wait for a thread", retry_after_seconds=retry_after(wait))
+        return None
+
+
+def _timed_call(app: WsgiApp, environ: Environ) -> tuple[Reply, float]:
+    """Return an application's answer, and for how many seconds it has kept its thread."""
+    started = time.monotonic()
+    return _call(app, environ), time.monotonic() - started
 
 
 def _call(app: WsgiApp, environ: Environ) -> Reply:

@@ -5,6 +5,7 @@ end's business. What matters to every request (routing, errors, counting) happen
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -169,6 +170,14 @@ class Dispatcher:
         except ServingError as refused:
             return self._failed(route, request, refused)
         return self._failed(route, request, error)
+
+    def patience_seconds(self, request: HttpRequest) -> float:
+        """Return how long a request may take, as far as that is known without its body; infinite where nothing is."""
+        try:
+            route, request = self._match(request)
+            return self._engine.metadata(request.parameters["model"]).timeout_seconds if route.inference else math.inf
+        except ServingError:
+            return math.inf
 
     def _admit(self, route: Route, request: HttpRequest) -> Admission:
         return self._access.admit(route.scopes, request.headers, on_management=request.on_management)

@@ -1,6 +1,7 @@
+import contextlib
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from serving.request import InferRequest
 PATIENCE = 20.0
 
 
-def entry(rows: int = 1, *, shape: Hashable = (), expires_in: float = PATIENCE) -> Entry:
+def entry(rows: int = 1, *, shape: Hashable = (), expires_in: float = PATIENCE, priority: int = 0) -> Entry:
     request = InferRequest("toy", None, {"x": np.zeros(rows, np.float32)})
-    return Entry(request, rows=rows, shape=shape, deadline=time.monotonic() + expires_in)
+    return Entry(request, rows=rows, shape=shape, deadline=time.monotonic() + expires_in, priority=priority)
 
 
 def batcher(*, batch_rows: int = 4, queue_rows: int = 16, delay_seconds: float = 0.0) -> Batcher:
@@ -26,6 +27,31 @@ def filled(room: Batcher, *entries: Entry) -> list[Entry]:
     for one in entries:
         room.put(one)
     return list(entries)
+
+
+@contextlib.contextmanager
+def room_of_one_idle(room: Batcher) -> Iterator[threading.Event]:
+    """Let one instance wait in the room; the event tells that it has taken a batch."""
+    took = threading.Event()
+
+    def take() -> None:
+        if room.take() is not None:
+            took.set()
+
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
+    end = time.monotonic() + PATIENCE
+    while not room._idle and time.monotonic() < end:
+        pass
+    yield took
+    room.close()
+    taker.join(PATIENCE)
+
+
+def expired(*entries: Entry) -> None:
+    """Let the time of entries that wait be over."""
+    for one in entries:
+        one.deadline = time.monotonic()
 
 
 def test_an_empty_room_has_no_batch_due() -> None:
@@ -129,12 +155,12 @@ def test_what_fits_is_still_taken_in_after_a_refusal() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "seconds", "expected"),
-    [(100, 1.0, 1), (1, 1.0, 10), (1, 0.4, 4), (10**9, 0.0, 1), (1, 3600.0, 36_000)],
+    [(4, 0.1, 1), (4, 1.0, 3), (4, 1.7, 6), (1, 1.0, 3), (4, 0.0, 1), (4, 3600.0, 10_800)],
 )
 def test_retry_after_is_the_time_in_which_the_queue_will_have_cleared(rows: int, seconds: float, expected: int) -> None:
-    room = batcher(queue_rows=10)
+    room = batcher(batch_rows=4, queue_rows=12)
     room.finished(rows, seconds)
-    filled(room, entry(10))
+    filled(room, *[entry(4, expires_in=1e6) for _ in range(3)])
     with pytest.raises(Overloaded) as refused:
         room.put(entry())
     assert refused.value.retry_after_seconds == expected
@@ -148,16 +174,133 @@ def test_retry_after_is_a_second_before_anything_was_measured() -> None:
     assert refused.value.retry_after_seconds == 1
 
 
-def test_the_measured_rate_follows_what_happens_now() -> None:
-    room = batcher(queue_rows=1)
-    room.finished(1, 1.0)
-    for _ in range(100):
-        room.finished(1, 0.1)
-    room.put(entry())
+def test_retry_after_counts_the_batch_that_runs() -> None:
+    room = batcher(batch_rows=4, queue_rows=4)
+    room.finished(4, 5.0)
+    filled(room, entry(4))
+    assert room.take() is not None
+    filled(room, entry(4))
     with pytest.raises(Overloaded) as refused:
         room.put(entry())
-    assert refused.value.retry_after_seconds == 1
-    assert room._rows_per_second == pytest.approx(10, rel=0.01)
+    assert refused.value.retry_after_seconds == 10
+
+
+def test_who_cannot_be_answered_in_time_is_refused_with_the_time_it_takes_and_the_time_it_had() -> None:
+    room = batcher(batch_rows=4, queue_rows=100)
+    room.finished(4, 1.0)
+    filled(room, *[entry(4) for _ in range(3)])  # three batches, and its own is the fourth
+    room.put(entry(4, expires_in=4.5))
+    with pytest.raises(Overloaded, match=r"an answer would take 5\.000 s, and the request has 2\.\d+ s left") as refused:
+        room.put(entry(4, expires_in=2.5))
+    assert refused.value.retry_after_seconds == 3
+    assert room.rows() == 16
+
+
+def test_before_anything_was_measured_nobody_is_refused_for_the_estimate() -> None:
+    room = batcher(queue_rows=1_000)
+    filled(room, *[entry(expires_in=0.5) for _ in range(1_000)])
+    assert room.rows() == 1_000
+
+
+def test_an_idle_server_refuses_nobody_whatever_it_has_measured() -> None:
+    room = batcher()
+    room.finished(1, 3600.0)
+    with room_of_one_idle(room) as taken:
+        room.put(entry(expires_in=5.0))
+        taken.wait(PATIENCE)
+    assert room.rows() == 0
+
+
+def test_after_one_slow_batch_requests_are_soon_accepted_again() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    for _ in range(20):
+        room.finished(1, 0.001)
+    room.finished(1, 2.0)
+    filled(room, entry())
+    room.put(entry(expires_in=0.5))
+
+
+def test_after_a_first_batch_that_was_slow_requests_are_soon_accepted_again() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    room.finished(1, 2.0)
+    filled(room, entry())
+    with pytest.raises(Overloaded):
+        room.put(entry(expires_in=0.5))
+    for _ in range(10):
+        room.finished(1, 0.001)
+    room.put(entry(expires_in=0.5))
+
+
+def test_a_model_that_has_become_slower_is_noticed() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    room.finished(1, 0.001)
+    for _ in range(20):
+        room.finished(1, 1.0)
+    filled(room, entry())
+    with pytest.raises(Overloaded):
+        room.put(entry(expires_in=1.0))
+
+
+def test_a_batch_that_does_not_end_is_not_believed_to_end_at_once() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    room.finished(1, 0.001)
+    filled(room, entry())
+    assert room.take() is not None
+    room._ends = dict.fromkeys(room._ends, time.monotonic() - 3.0)  # it should have ended three seconds ago
+    with pytest.raises(Overloaded, match=r"would take 3\.\d+ s"):
+        room.put(entry(expires_in=2.0))
+    room.put(entry(expires_in=4.0))
+
+
+def test_several_busy_instances_share_what_waits() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    room.finished(1, 1.0)
+    room._ends = dict.fromkeys(range(4), time.monotonic())
+    filled(room, *[entry() for _ in range(8)])
+    room.put(entry(expires_in=3.5))
+    with pytest.raises(Overloaded):
+        room.put(entry(expires_in=1.5))
+
+
+def test_only_those_of_the_same_or_a_better_priority_are_ahead() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    room.finished(1, 1.0)
+    filled(room, *[entry(priority=2) for _ in range(10)])
+    room.put(entry(priority=1, expires_in=1.5))
+    with pytest.raises(Overloaded):
+        room.put(entry(priority=2, expires_in=1.5))
+    with pytest.raises(Overloaded):
+        room.put(entry(priority=3, expires_in=1.5))
+
+
+def test_batches_that_cannot_be_filled_are_not_counted_as_full() -> None:
+    room = batcher(batch_rows=4, queue_rows=1_000)
+    room.finished(3, 1.0)
+    for _ in range(50):
+        filled(room, entry(3), entry(3))
+        assert room.take() is not None
+        assert room.take() is not None
+    room._ends.clear()
+    filled(room, *[entry(3) for _ in range(8)])
+    with pytest.raises(Overloaded):
+        room.put(entry(3, expires_in=7.5))  # behind eight batches of three rows, not six of four
+
+
+def test_a_time_that_is_over_is_no_overload_and_takes_no_place() -> None:
+    room = batcher()
+    with pytest.raises(DeadlineExceeded):
+        room.put(entry(expires_in=0.0))
+    assert room.rows() == 0
+
+
+def test_an_entry_given_up_at_its_deadline_frees_its_place_though_nobody_takes() -> None:
+    room = batcher(queue_rows=2)
+    (late,) = filled(room, entry(2, expires_in=5.0))
+    with pytest.raises(Overloaded):
+        room.put(entry())
+    late.future.cancel()  # as a front end does when its timer says so
+    room.put(entry(2))
+    assert room._levels == {0: 2}
 
 
 def test_a_cancelled_entry_frees_its_place_at_once() -> None:
@@ -192,7 +335,8 @@ def test_an_entry_cancelled_before_it_was_put_is_not_left_behind() -> None:
 
 def test_an_expired_entry_is_told_so_and_is_in_no_batch() -> None:
     room = batcher()
-    late, timely = filled(room, entry(expires_in=-1.0), entry())
+    late, timely = filled(room, entry(), entry())
+    expired(late)
     assert room.take() == [timely]
     assert isinstance(late.future.exception(timeout=PATIENCE), DeadlineExceeded)
     assert room.rows() == 0
@@ -200,11 +344,20 @@ def test_an_expired_entry_is_told_so_and_is_in_no_batch() -> None:
 
 def test_a_batch_of_expired_entries_is_no_batch() -> None:
     room = batcher(batch_rows=2)
-    late = filled(room, entry(expires_in=-1.0), entry(expires_in=-1.0))
+    late = filled(room, entry(), entry())
+    expired(*late)
     timely = entry()
     room.put(timely)
     assert room.take() == [timely]
     assert all(isinstance(one.future.exception(timeout=PATIENCE), DeadlineExceeded) for one in late)
+
+
+def test_expired_entries_take_nobodys_place_in_the_batch() -> None:
+    room = batcher(batch_rows=2)
+    late, first, second, third = filled(room, entry(2), entry(), entry(), entry())
+    expired(late)
+    assert room.take() == [first, second]
+    assert room.take() == [third]
 
 
 def test_a_closed_room_takes_nothing_in_and_gives_out_what_it_has() -> None:

@@ -33,10 +33,12 @@ class WaitingRoom(RuleBasedStateMachine):
 
     @rule(rows=st.integers(1, BATCH_ROWS), shape=st.sampled_from("ab"), expired=st.sampled_from([False, False, True]))
     def put(self, rows: int, shape: str, expired: bool) -> None:
-        one = entry(rows, shape, expires_in=-1.0 if expired else PATIENCE)
+        one = entry(rows, shape, expires_in=0.0 if expired else PATIENCE)
         fits = sum(other.rows for other in self.waiting) + rows <= QUEUE_ROWS
         try:
             self.room.put(one)
+        except DeadlineExceeded:
+            assert expired
         except ModelNotReady:
             assert self.closed
         except Overloaded:
@@ -53,6 +55,11 @@ class WaitingRoom(RuleBasedStateMachine):
         one = data.draw(st.sampled_from(self.waiting))
         assert one.future.cancel()
         self.waiting.remove(one)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.waiting)).deadline = time.monotonic()
 
     @precondition(lambda self: any(one.deadline > time.monotonic() for one in self.waiting))
     @rule()
@@ -84,7 +91,8 @@ class WaitingRoom(RuleBasedStateMachine):
         while not expected:
             line: list[Entry] = []
             for one in [other for other in self.waiting if other.line == self.waiting[0].line]:
-                if sum(other.rows for other in line) + one.rows > BATCH_ROWS:
+                live = [other.rows for other in line if other.deadline > now]
+                if live and one.deadline > now and sum(live) + one.rows > BATCH_ROWS:
                     break
                 line.append(one)
             self.waiting = [one for one in self.waiting if one not in line]
@@ -110,10 +118,10 @@ def test_under_threads_every_entry_comes_to_exactly_one_end() -> None:
     def put(seed: int) -> None:
         choices = random.Random(seed)
         for _ in range(400):
-            one = entry(choices.randint(1, 4), choices.choice("ab"), expires_in=choices.choice([PATIENCE, PATIENCE, -1.0]))
+            one = entry(choices.randint(1, 4), choices.choice("ab"), expires_in=choices.choice([PATIENCE, PATIENCE, 1e-4]))
             try:
                 room.put(one)
-            except Overloaded:
+            except (Overloaded, DeadlineExceeded):
                 refused.append(one)
                 continue
             accepted.append(one)
