@@ -37,6 +37,9 @@ LEAVING = "sameway.leaving"
 #: And the one that says that the listener for management took the connection; nothing that a client sends says so.
 MANAGEMENT = "sameway.management"
 
+#: How long a silent connection is still read when the server stops: several times the way between a client and its server.
+_FAREWELL_SECONDS = 0.1
+
 #: A host or an address, and a port (RFC 9110, section 7.2): what may be in it is all that may be in a URI's authority.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
@@ -220,6 +223,18 @@ class HttpEdge(HttpToolsProtocol):
             self._release()
         if self._farewell is not None and self._answered():
             self._say_farewell()
+
+    def shutdown(self) -> None:
+        """Learn that the server stops. A request may be on its way to a connection that is silent: it is not cut off yet."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_FAREWELL_SECONDS, self._close_silent)
+        else:
+            super().shutdown()
+
+    def _close_silent(self) -> None:
+        """Close the connection unless a request has come meanwhile; its answer closes it then."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not take its answer."""

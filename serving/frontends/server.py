@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -83,23 +84,50 @@ class Server(uvicorn.Server):
             scheme = "http" if self.config.ssl is None else "https"
             log.info("event=%s url=%s://%s:%d", event, scheme, f"[{host}]" if ":" in host else host, port)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and finish what was accepted.
+
+        A client's connection is made by the kernel, before it is accepted here. Whoever closes a listener on which some of
+        them wait resets them; so those are accepted first.
+        """
+        lines = [listener.dup() for listener in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for line in lines:
+            await self._accept_waiting(line)
+            line.close()
+        await super().shutdown(sockets)
+
     async def _accept(self, listener: socket.socket) -> None:
         """Accept connections as uvicorn does, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
-        edge = functools.partial(
-            self.config.http_protocol_class,
-            config=self.config,
+        server = await asyncio.get_running_loop().create_server(
+            self._edge, sock=listener, backlog=self.config.backlog, **self._tls()
+        )
+        self.servers.append(server)
+
+    async def _accept_waiting(self, listener: socket.socket) -> None:
+        """Accept the connections that wait on a listener now."""
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        accepted = []
+        with contextlib.suppress(OSError):  # BlockingIOError: no more wait
+            while True:
+                accepted.append(listener.accept()[0])
+        handshakes = (loop.connect_accepted_socket(self._edge, connection, **self._tls()) for connection in accepted)
+        await asyncio.gather(*handshakes, return_exceptions=True)
+
+    def _edge(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection, made as uvicorn makes it."""
+        edge: asyncio.Protocol = self.config.http_protocol_class(
+            config=self.config,  # type: ignore[call-arg]
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
+        return edge
+
+    def _tls(self) -> dict[str, Any]:  # Any: keyword arguments of two functions of the event loop
         tls = self.config.ssl
-        server = await asyncio.get_running_loop().create_server(
-            edge,
-            sock=listener,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else self._limits.head_seconds,
-            backlog=self.config.backlog,
-        )
-        self.servers.append(server)
+        return {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": self._limits.head_seconds}
 
     def drain_seconds_left(self) -> float:
         """Return how much of the time to finish accepted requests is left, all of it before a stop has begun."""
