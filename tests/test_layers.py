@@ -30,7 +30,7 @@ LAYERS = (
     ("frontends",),
     ("protocols", "limits"),
     ("engine",),
-    ("backends", "model_config"),
+    ("backends", "model_config", "triton_config", "protobuf_fields", "protobuf_text"),
     ("wire", "metrics", "errors", "request"),
 )
 

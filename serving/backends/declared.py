@@ -75,7 +75,9 @@ class Declared:
             names = [tensor.name for tensor in tensors]
             for other in others:
                 if other.name not in names:
-                    raise DeclarationError(f"{place}: {kind}: expected some of {', '.join(names)}, found {other.name!r:.150}")
+                    raise DeclarationError(
+                        f"{place}: {kind}: expected some of {', '.join(names)}, found {other.name!r:.150}"
+                    )
         inputs = {tensor.name: tensor for tensor in stated.inputs}
         outputs = {tensor.name: tensor for tensor in stated.outputs}
         for tensor in self.outputs:
