@@ -98,7 +98,7 @@ class Repository:
     def files(self, model: str, version: int) -> frozenset[str]:
         """Return the names of all that lies in a version's folder, links included; raise RepositoryError."""
         try:
-            return frozenset(os.listdir(self._folder(model) / str(version)))
+            return frozenset(path.name for path in (self._folder(model) / str(version)).iterdir())
         except OSError as error:
             raise RepositoryError(f"{model}/{version}: {error.strerror or error}") from error
 
@@ -112,13 +112,16 @@ class Repository:
         try:
             # A link is refused by the system itself, and a pipe does not make anybody wait.
             handle = os.open(self._folder(model) / str(version) / file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with open(handle, "rb") as opened:
+            try:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise RepositoryError(f"{model}/{version}: {file}: expected a regular file")
-                return opened.read()
+                with os.fdopen(handle, "rb", closefd=False) as opened:
+                    return opened.read()
+            finally:
+                os.close(handle)
         except OSError as error:
-            # ELOOP is a link at the end of the path; a folder is refused by Python before it can be looked at.
-            odd = error.errno in (errno.ELOOP, errno.EISDIR)
+            # ELOOP is how the system refuses a link, ENXIO a socket.
+            odd = error.errno in (errno.ELOOP, errno.ENXIO)
             why = "expected a regular file" if odd else error.strerror or error
             raise RepositoryError(f"{model}/{version}: {file}: {why}") from error
 

@@ -4,7 +4,8 @@
   sameway serve --repository /srv/models --port 9000
   SAMEWAY_HOST=0.0.0.0 sameway serve             settings may come from the environment too
 
-A version is served once its checksums are right and its golden sample has been reproduced on this machine.
+A version is served once its checksums are right and its golden sample has been reproduced on this machine. A model.onnx
+that others wrote, with a config.pbtxt or without, is served too, and marked as unverified.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from models.repository import Repository, RepositoryError
+from serving.engine.finding import Trust
 from serving.engine.local import LocalEngine
 from serving.frontends.server import Server
 from serving.limits import Limits
@@ -103,7 +105,8 @@ def wire(settings: Settings) -> Wired:
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
-    engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models)
+    trust = Trust(require_manifest=settings.require_manifest, torchscript=settings.trust_torchscript)
+    engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models, trust=trust)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
         *V2(engine, limits).routes(),

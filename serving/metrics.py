@@ -63,7 +63,7 @@ class Metrics:
         self.model_info = Gauge(
             "sameway_model_info",
             "1 for each version served, with what it is.",
-            (*served, "format", "digest"),
+            (*served, "format", "digest", "verified"),
             registry=self.registry,
         )
 
@@ -95,6 +95,6 @@ class VersionMetrics:
         """Let the queue's gauge read the rows waiting whenever it is scraped."""
         self._metrics.queue_rows.labels(*self._labels).set_function(rows)
 
-    def info(self, *, format: str, digest: str) -> None:
+    def info(self, *, format: str, digest: str, verified: bool) -> None:
         """Say what this version is."""
-        self._metrics.model_info.labels(*self._labels, format, digest).set(1)
+        self._metrics.model_info.labels(*self._labels, format, digest, "true" if verified else "false").set(1)

@@ -30,6 +30,12 @@ class Settings(BaseSettings):
     management: bool = Field(
         default=False, description="let anyone who reaches this address load and unload models; loopback addresses only"
     )
+    require_manifest: bool = Field(
+        default=False, description="serve no model without a manifest, for whose files nobody vouches"
+    )
+    trust_torchscript: bool = Field(
+        default=False, description="open TorchScript files without a manifest, which may run code"
+    )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest request body")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
 

@@ -40,7 +40,7 @@ class TritonConfig:
     ignored         the fields that have no counterpart here
     """
 
-    config: ModelConfig = ModelConfig()
+    config: ModelConfig
     runs_on: str | None = None
     file: str | None = None
     inputs: tuple[DeclaredTensor, ...] = ()

@@ -10,11 +10,12 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 
-from models.repository import CONFIG, Repository, RepositoryError
+from models.repository import Repository, RepositoryError
 from models.tensors import SignatureError
 from serving import model_config
 from serving.backends.base import BackendError
 from serving.engine.base import ModelMetadata, ModelStatus, State
+from serving.engine.finding import Trust, open_version
 from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
 from serving.engine.statistics import ModelStatistics
@@ -39,8 +40,16 @@ class LocalEngine:
     Built empty: `load_all` opens the versions, and may run in a thread of its own while the front end already answers.
     """
 
-    def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        *,
+        models: Collection[str] | None = None,
+        trust: Trust | None = None,
+    ) -> None:
         self._repository = repository
+        self._trust = trust or Trust()
         self._metrics = metrics
         self._only = models
         self._names = sorted(set(repository.models() if models is None else models))
@@ -210,8 +219,8 @@ class LocalEngine:
 
     def _open(self, name: str, number: int) -> ServedVersion:
         """Verify, open and replay one version."""
-        config = model_config.read(self._repository.root / name / CONFIG)
-        return ServedVersion.open(self._repository.open(name, number), config, self._metrics)
+        servable, config = open_version(self._repository, name, number, self._trust)
+        return ServedVersion.open(servable, config, self._metrics)
 
     def _serve(self, served: ServedVersion, *, seconds: float) -> None:
         """Let requests find a version that is ready."""
@@ -222,10 +231,11 @@ class LocalEngine:
                 self._set(ModelStatus(identity.model, identity.version, State.UNAVAILABLE, "the server has shut down"))
                 return
             self._served = MappingProxyType({**self._served, identity.model: served})
-            self._set(ModelStatus(identity.model, identity.version, State.READY, ""))
+            self._set(ModelStatus(identity.model, identity.version, State.READY, served.remark, identity.verified))
         log.info(
-            "event=model_ready model=%s version=%d format=%s digest=%.12s seconds=%.3f",
-            identity.model, identity.version, served.format, identity.digest, seconds,
+            "event=model_ready model=%s version=%d format=%s digest=%.12s replay=%s batching=%s seconds=%.3f",
+            identity.model, identity.version, served.format, identity.digest,
+            "golden" if identity.verified else "none", served.metadata.batching, seconds,
         )  # fmt: skip
 
     def _free(self, served: ServedVersion) -> None:

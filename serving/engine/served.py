@@ -1,24 +1,29 @@
 """A served version: opened, replayed, running, drained.
 
 Opening replays the golden sample through every session. A version that does not reproduce its outputs on this machine,
-with this runtime, never becomes ready. The replay is also the warm-up.
+with this runtime, never becomes ready. The replay is also the warm-up. A version without a golden sample is warmed up with
+generated inputs.
 """
 
+import logging
 import time
 from concurrent.futures import Future
 
-from models.repository import ModelVersion
 from models.tensors import Signature, Tensors, rows_of
 from serving.backends.base import PREFERENCE, Backend, BackendError, Session, backend_for
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
 from serving.engine.replay import replay, replay_content
+from serving.engine.servable import Servable
 from serving.engine.statistics import ModelStatistics, Statistics
+from serving.engine.warm_up import warm_up
 from serving.errors import InvalidInput
 from serving.metrics import Metrics
 from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest, InferResponse
+
+log = logging.getLogger(__name__)
 
 #: A digit has 784 values; more than this is no example any more.
 _EXAMPLE_VALUES = 4096
@@ -29,7 +34,7 @@ class ServedVersion:
 
     def __init__(
         self,
-        version: ModelVersion,
+        version: Servable,
         config: ModelConfig,
         *,
         backend: Backend,
@@ -38,21 +43,23 @@ class ServedVersion:
         sessions: list[Session],
         metrics: Metrics,
     ) -> None:
-        manifest = version.manifest
-        signature = manifest.signature
+        signature = version.signature
         self.config = config
         self.format = format
-        self.identity = Identity(manifest.model, manifest.version, version.digest, signature)
+        self.remark = version.remark
+        self.identity = Identity(version.model, version.version, version.digest, signature, version.verified)
         self.metadata = ModelMetadata(
-            name=manifest.model,
-            version=manifest.version,
-            versions=(manifest.version,),
+            name=version.model,
+            version=version.version,
+            versions=(version.version,),
             platform=backend.platform,
             digest=version.digest,
             signature=signature,
-            content=manifest.content,
+            content=version.content,
             timeout_seconds=config.timeout_seconds,
             example=example,
+            verified=version.verified,
+            batching=version.batching,
         )
         batch_rows = max(1, signature.max_batch_size)
         self._batcher = Batcher(
@@ -61,9 +68,9 @@ class ServedVersion:
             delay_seconds=config.queue_delay_seconds,
         )
         self._statistics = Statistics()
-        series = metrics.of_version(manifest.model, manifest.version)
+        series = metrics.of_version(version.model, version.version)
         series.watch_queue(self._batcher.rows)
-        series.info(format=format, digest=version.digest)
+        series.info(format=format, digest=version.digest, verified=version.verified)
         self._instances = [
             Instance(self.identity, session, self._batcher, metrics=series, statistics=self._statistics, number=number)
             for number, session in enumerate(sessions)
@@ -72,38 +79,35 @@ class ServedVersion:
             instance.start()
 
     @classmethod
-    def open(cls, version: ModelVersion, config: ModelConfig, metrics: Metrics) -> "ServedVersion":
-        """Open and replay a checksummed version; raise BackendError, ConfigError, ReplayError or RepositoryError."""
-        most = version.manifest.signature.max_batch_size
+    def open(cls, version: Servable, config: ModelConfig, metrics: Metrics) -> "ServedVersion":
+        """Open a version and replay its golden sample; raise BackendError, ConfigError or ReplayError."""
+        signature, golden = version.signature, version.golden
+        most = signature.max_batch_size
         if config.queue_rows is not None and config.queue_rows < most:
             # Else a request of so many rows would be told to come back later, for ever.
             raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
-        artifacts = {artifact.format: artifact for artifact in version.manifest.artifacts}
-        preferred = next((format for format in PREFERENCE if format in artifacts), None)
+        preferred = next((format for format in PREFERENCE if format in version.artifacts), None)
         chosen = preferred if config.format is None else config.format
-        if chosen not in artifacts:
-            raise BackendError(f"format: expected one this version has ({', '.join(artifacts)}), found {chosen!r}")
-        artifact = artifacts[chosen]
+        if chosen not in version.artifacts:
+            raise BackendError(f"format: expected one this version has ({', '.join(version.artifacts)}), found {chosen!r}")
+        artifact = version.artifacts[chosen]
         backend = backend_for(chosen)
-        golden = version.golden()
-        if version.manifest.content is not None:
-            replay_content(version.manifest.content, golden[0])
+        if version.content is not None and golden is not None:
+            replay_content(version.content, golden[0])
         sessions: list[Session] = []
         try:
             for _ in range(config.instances):
-                session = backend.open(
-                    version.artifact_path(artifact),
-                    version.manifest.signature,
-                    device="cpu",
-                    threads=config.threads,
-                )
+                session = backend.open(artifact.file, signature, device="cpu", threads=config.threads)
                 sessions.append(session)
-                replay(session, version.manifest.signature, golden, artifact.tolerance)
+                if golden is not None:
+                    replay(session, signature, golden, artifact.tolerance)
+                elif not warm_up(session, signature):
+                    log.warning("event=not_warmed_up model=%s version=%d", version.model, version.version)
         except BaseException:
             for session in sessions:
                 session.close()
             raise
-        example = _example(golden[0], version.manifest.signature)
+        example = {} if golden is None else _example(golden[0], signature)
         return cls(version, config, backend=backend, format=chosen, example=example, sessions=sessions, metrics=metrics)
 
     def submit(self, request: InferRequest) -> "Future[InferResponse]":

@@ -24,7 +24,7 @@ def used() -> Metrics:
     metrics = Metrics()
     version = metrics.of_version("toy", 1)
     version.watch_queue(lambda: 5)
-    version.info(format="onnx", digest="d" * 64)
+    version.info(format="onnx", digest="d" * 64, verified=True)
     for histogram in (version.queue_seconds, version.compute_seconds, version.batch_rows):
         histogram.observe(1)
     metrics.request_seconds.labels("toy", "1").observe(1)
