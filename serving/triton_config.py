@@ -128,7 +128,7 @@ def _instances(fields: Fields) -> int:
         count += 1 if stated is None else stated
     if count:
         check_range(f"{fields.place('instance_group')}: instance_group: count", "instances", count)
-    return count or ModelConfig.instances
+    return count or ModelConfig().instances
 
 
 def _versions(fields: Fields) -> VersionPolicy:
@@ -153,7 +153,7 @@ def _policy(fields: Fields, key: str, value: object) -> VersionPolicy:
 
 def _threads(fields: Fields) -> int:
     """Return the threads of a session, from the one parameter that we know; 0 is ONNX Runtime's word for its default."""
-    threads = ModelConfig.threads
+    threads = ModelConfig().threads
     for parameter in fields.messages("parameters"):
         key = parameter.text("key") or ""
         value = parameter.message("value")

@@ -5,7 +5,7 @@ opened, so that serving ONNX never imports torch.
 """
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from models.tensors import Array, Signature, Tensors
@@ -34,7 +34,7 @@ class ArtifactBytes:
     """A file that has been read already: what was checksummed is what is opened."""
 
     name: str
-    data: bytes
+    data: bytes = field(repr=False)
 
     def __str__(self) -> str:
         return self.name
