@@ -62,9 +62,8 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Gener
 
 def bfloat16(values: Array) -> Array:
     """Return numbers as BF16 is carried: the upper 16 bits of their FP32."""
-    wide = np.ascontiguousarray(values, np.float32)
-    # np.atleast_1d, as a scalar has no memory to look at in another way.
-    return np.asarray((np.atleast_1d(wide).view(np.uint32) >> 16).astype(np.uint16).reshape(wide.shape))
+    wide = np.asarray(values, np.float32, order="C")
+    return np.asarray((wide.view(np.uint32) >> 16).astype(np.uint16))
 
 
 def _normal(shape: tuple[int, ...], generator: np.random.Generator) -> Array:

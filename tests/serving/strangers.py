@@ -71,7 +71,13 @@ def texts() -> onnx.ModelProto:
 
 
 def put(
-    root: Path, name: str, graph: onnx.ModelProto | bytes, *, config: str | None = None, version: int = 1, file: str = "model.onnx"
+    root: Path,
+    name: str,
+    graph: onnx.ModelProto | bytes,
+    *,
+    config: str | None = None,
+    version: int = 1,
+    file: str = "model.onnx",
 ) -> Path:
     """Write a version as a stranger would, with a config.pbtxt where one is given, and return the model file's path."""
     folder = root / name / str(version)

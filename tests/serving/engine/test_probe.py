@@ -119,15 +119,27 @@ DEPENDENT = {
         ),
         "'y' has the shape [1, 3]",
     ),
-    "always the same": (model([node("Sub", ["x", "x"], ["y"])], {"x": (INT64, ("N",))}, {"y": (INT64, ("N",))}), "shows nothing"),
-    "as many as differ": (model([node("Unique", ["x"], ["y"])], {"x": (INT64, ("N",))}, {"y": (INT64, ("M",))}), "rows, found"),
+    "always the same": (
+        model([node("Sub", ["x", "x"], ["y"])], {"x": (INT64, ("N",))}, {"y": (INT64, ("N",))}),
+        "shows nothing",
+    ),
+    "as many as differ": (
+        model([node("Unique", ["x"], ["y"])], {"x": (INT64, ("N",))}, {"y": (INT64, ("M",))}),
+        "rows, found",
+    ),
     "one row only": (
-        model([node("Squeeze", ["x", "axis"], ["r"]), node("Unsqueeze", ["r", "axis"], ["y"])],
-              {"x": (FLOAT, ("N", 3))}, {"y": (FLOAT, ("M", 3))}, {"axis": np.array([0])}),
+        model(
+            [node("Squeeze", ["x", "axis"], ["r"]), node("Unsqueeze", ["r", "axis"], ["y"])],
+            {"x": (FLOAT, ("N", 3))},
+            {"y": (FLOAT, ("M", 3))},
+            {"axis": np.array([0])},
+        ),
         "[1, 3]",
     ),
     "none of random values": (
-        model([node("Gather", ["t", "x"], ["y"])], {"x": (INT64, ("N",))}, {"y": (INT64, ("N",))}, {"t": np.zeros(1, np.int64)}),
+        model(
+            [node("Gather", ["t", "x"], ["y"])], {"x": (INT64, ("N",))}, {"y": (INT64, ("N",))}, {"t": np.zeros(1, np.int64)}
+        ),
         "cannot be run",
     ),
 }
