@@ -88,7 +88,7 @@ class ServedVersion:
             raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
         preferred = next((format for format in PREFERENCE if format in version.artifacts), None)
         chosen = preferred if config.format is None else config.format
-        if chosen not in version.artifacts:
+        if chosen is None or chosen not in version.artifacts:
             raise BackendError(f"format: expected one this version has ({', '.join(version.artifacts)}), found {chosen!r}")
         artifact = version.artifacts[chosen]
         backend = backend_for(chosen)

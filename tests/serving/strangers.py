@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +29,9 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def node(kind: str, given: Sequence[str], made: Sequence[str], **attributes: object) -> onnx.NodeProto:
+def node(
+    kind: str, given: Sequence[str], made: Sequence[str], **attributes: Any
+) -> onnx.NodeProto:  # Any: an operator's own
     found: onnx.NodeProto = helper.make_node(kind, given, made, **attributes)
     return found
 

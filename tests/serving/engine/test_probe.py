@@ -1,11 +1,13 @@
 """What the probe lets share an execution, and what it does not."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 
-from models.tensors import DTYPES, Signature, Tensors, TensorSpec
+from models.tensors import DTYPES, Array, Signature, Tensors, TensorSpec
 from serving.backends.base import ArtifactBytes
 from serving.backends.onnx import OnnxBackend
 from serving.engine.probe import PROBED_ROWS, dependence
@@ -29,15 +31,15 @@ def found(graph: onnx.ModelProto) -> str | None:
         session.close()
 
 
-def over_rows(kind: str, **attributes: object) -> onnx.ModelProto:
+def over_rows(kind: str, **attributes: Any) -> onnx.ModelProto:
     """Return y = x + something made of all rows."""
     nodes = [node(kind, ["x", "first"], ["all"], keepdims=1, **attributes), node("Add", ["x", "all"], ["y"])]
     return model(nodes, {"x": (FLOAT, ("N", 3))}, {"y": (FLOAT, ("N", 3))}, {"first": np.array([0], np.int64)})
 
 
-def along_rows(kind: str, given: tuple[str, ...] = ("x",), **attributes: object) -> onnx.ModelProto:
+def along_rows(kind: str, given: tuple[str, ...] = ("x",), **attributes: Any) -> onnx.ModelProto:
     """Return y = an operator along the first axis of x."""
-    constants = {"zero": np.array(0, np.int64)} if "zero" in given else {}
+    constants: dict[str, Array] = {"zero": np.array(0, np.int64)} if "zero" in given else {}
     return model([node(kind, given, ["y"], **attributes)], {"x": (FLOAT, ("N", 3))}, {"y": (FLOAT, ("N", 3))}, constants)
 
 
@@ -73,7 +75,7 @@ def mean_of_half_precision() -> onnx.ModelProto:
         node("Mul", ["mean", "little"], ["part"]),
         node("Add", ["x", "part"], ["y"]),
     ]
-    constants = {"first": np.array([0], np.int64), "little": np.array(1e-3, np.float16)}
+    constants: dict[str, Array] = {"first": np.array([0], np.int64), "little": np.array(1e-3, np.float16)}
     kind = TensorProto.FLOAT16
     return model(nodes, {"x": (kind, ("N", 3))}, {"y": (kind, ("N", 3))}, constants)
 
