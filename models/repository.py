@@ -5,6 +5,7 @@ checksummed. The layout is Triton's, so either server can read what the other se
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -27,6 +28,10 @@ from models.tensors import Array, TensorSpec
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 CONFIG = "config.toml"
+#: The model configuration of the Triton Inference Server, whose layout this is.
+TRITON_CONFIG = "config.pbtxt"
+#: The name export gives the golden sample. Where it lies there was a manifest.
+GOLDEN = "golden.npz"
 
 #: A model's name is a folder's name and a part of URLs, metrics and logs: nothing in it needs escaping anywhere.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -86,7 +91,12 @@ class Repository:
             folders = sorted(path.name for path in self.root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
         except OSError as error:
             raise RepositoryError(f"model repository {self.root}: {error.strerror or error}") from error
-        return [name for name in folders if self.versions(name) or (self.root / name / CONFIG).is_file()]
+        configs = (CONFIG, TRITON_CONFIG)
+        return [
+            name
+            for name in folders
+            if self.versions(name) or any((self.root / name / config).is_file() for config in configs)
+        ]
 
     def versions(self, model: str) -> list[int]:
         """Return the numbers of all published versions of a model, oldest first; none for an unknown model."""
@@ -99,6 +109,36 @@ class Repository:
     def open(self, model: str, version: int) -> ModelVersion:
         """Read the manifest and verify every checksum; raise RepositoryError naming the file that is not as published."""
         return _read(self._folder(model) / str(version), model, version, self._trust)
+
+    def files(self, model: str, version: int) -> frozenset[str]:
+        """Return the names of all that lies in a version's folder, links included; raise RepositoryError."""
+        try:
+            return frozenset(path.name for path in (self._folder(model) / str(version)).iterdir())
+        except OSError as error:
+            raise RepositoryError(f"{model}/{version}: {error.strerror or error}") from error
+
+    def read(self, model: str, version: int, file: str) -> bytes:
+        """Return the bytes of a file that no manifest vouches for; raise RepositoryError unless it is there and plain.
+
+        What is checksummed and opened afterwards are these very bytes, whatever happens to the file.
+        """
+        if not _NAME.fullmatch(file):
+            raise RepositoryError(f"{model}/{version}: expected a plain file name, found {file!r:.150}")
+        try:
+            # A link is refused by the system itself, and a pipe does not make anybody wait.
+            handle = os.open(self._folder(model) / str(version) / file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise RepositoryError(f"{model}/{version}: {file}: expected a regular file")
+                with os.fdopen(handle, "rb", closefd=False) as opened:
+                    return opened.read()
+            finally:
+                os.close(handle)
+        except OSError as error:
+            # ELOOP is how the system refuses a link, ENXIO a socket.
+            odd = error.errno in (errno.ELOOP, errno.ENXIO)
+            why = "expected a regular file" if odd else error.strerror or error
+            raise RepositoryError(f"{model}/{version}: {file}: {why}") from error
 
     @contextlib.contextmanager
     def staging(self, model: str) -> Iterator[Path]:

@@ -5,7 +5,8 @@
   sameway serve --workers 2 --watch-seconds 5    two processes; what is published meanwhile is loaded
   SAMEWAY_HOST=0.0.0.0 sameway serve             settings may come from the environment too
 
-A version is served once its checksums are right and its golden sample has been reproduced on this machine.
+A version is served once its checksums are right and its golden sample has been reproduced on this machine. A model.onnx
+that others wrote, with a config.pbtxt or without, is served too, and marked as unverified.
 """
 
 import argparse

@@ -251,21 +251,21 @@ class _Exposition(Collector):
         info = GaugeMetricFamily(
             "sameway_model_info",
             "1 for each version served, with what it is.",
-            labels=("model", "version", "format", "digest"),
+            labels=("model", "version", "format", "digest", "verified"),
         )
-        for key, (format, digest) in infos.items():
-            info.add_metric((*key, format, digest), 1)
+        for key, what in infos.items():
+            info.add_metric((*key, *what), 1)
         yield info
 
-    def _facts(self) -> tuple[dict[Key, tuple[str, str]], GaugeMetricFamily]:
+    def _facts(self) -> tuple[dict[Key, tuple[str, str, str]], GaugeMetricFamily]:
         """Return what each served version is, and the states that versions are in."""
-        infos: dict[Key, tuple[str, str]] = {}
+        infos: dict[Key, tuple[str, str, str]] = {}
         counts: dict[tuple[str, str, str], int] = {}
         for told in self._metrics.facts().values():
             for facts in told:
                 key = (facts["model"], facts["version"])
                 if "digest" in facts:
-                    infos[key] = (facts["format"], facts["digest"])
+                    infos[key] = (facts["format"], facts["digest"], str(facts["verified"]).lower())
                 if facts["version"] and "state" in facts:
                     state = (*key, facts["state"].lower())
                     counts[state] = counts.get(state, 0) + 1

@@ -63,6 +63,8 @@ class ModelConfig:
     priority_levels      how many levels a request may choose from, 1 the first; 0: priorities are ignored
     default_priority     the level of a request that names none; None: the last
     versions             which of the published versions are served at once
+    max_batch_size       for a model without a manifest: the rows of a batch, 0 for requests that run alone; None: what a
+                         probe of the opened file shows. A manifest knows, and is not to be contradicted
     """
 
     format: str | None = None
@@ -75,6 +77,7 @@ class ModelConfig:
     priority_levels: int = 0
     default_priority: int | None = None
     versions: VersionPolicy = VersionPolicy()
+    max_batch_size: int | None = None
 
 
 #: Per key: the types it may have, the smallest and the largest sensible value.
@@ -87,6 +90,7 @@ _RANGES: dict[str, tuple[tuple[type, ...], float, float]] = {
     "hang_seconds": ((int, float), 0.1, 86_400),
     "priority_levels": ((int,), 0, 100),
     "default_priority": ((int,), 1, 100),
+    "max_batch_size": ((int,), 0, 1_000_000),
 }
 
 
@@ -122,6 +126,15 @@ def _is_number(value: object) -> bool:
     return type(value) is int and 1 <= value < 10**18
 
 
+def check_range(place: str, key: str, value: object) -> None:
+    """Raise ConfigError, with `place` in front, unless the value is a number that makes sense for the key."""
+    kinds, least, most = _RANGES[key]
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ConfigError(f"{place}: expected a number, found {value!r:.100}")
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise ConfigError(f"{place}: expected {least:g} to {most:g}, found {value!r:.100}")
+
+
 def _check(name: str, key: str, value: object) -> None:
     if key == "versions":
         return
@@ -129,8 +142,4 @@ def _check(name: str, key: str, value: object) -> None:
         if not isinstance(value, str):
             raise ConfigError(f"{name}: format: expected a text, found {value!r}")
         return
-    kinds, least, most = _RANGES[key]
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ConfigError(f"{name}: {key}: expected a number, found {value!r}")
-    if not isinstance(value, int | float) or not least <= value <= most:
-        raise ConfigError(f"{name}: {key}: expected {least:g} to {most:g}, found {value!r}")
+    check_range(f"{name}: {key}", key, value)

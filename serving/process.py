@@ -16,6 +16,7 @@ from models.signing import Trust, trusted_keys
 from serving import keys
 from serving.access import Access
 from serving.engine.base import Management
+from serving.engine.finding import UnverifiedPolicy
 from serving.engine.local import LocalEngine
 from serving.engine.watch import Watch
 from serving.frontends.server import Server
@@ -64,7 +65,11 @@ class Wired:
 def engine_of(settings: Settings, metrics: Metrics) -> LocalEngine:
     """Return the engine of this process, which loads nothing yet; raise SigningError."""
     repository = Repository(settings.repository, trust=trust_of(settings))
-    return LocalEngine(repository, metrics, models=settings.models)
+    # A signature is on a manifest: where one is required, so is the other.
+    policy = UnverifiedPolicy(
+        require_manifest=settings.require_manifest or settings.require_signed, torchscript=settings.trust_torchscript
+    )
+    return LocalEngine(repository, metrics, models=settings.models, policy=policy)
 
 
 def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, management: Management | None = None) -> Wired:

@@ -35,7 +35,10 @@ class Timings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InferResponse:
-    """An answer. `outputs` holds the outputs asked for, in that order; `digest` names the version's very weights."""
+    """An answer. `outputs` holds the outputs asked for, in that order; `digest` names the version's very weights.
+
+    `verified` says whether a manifest vouches for them.
+    """
 
     model: str
     version: int
@@ -43,3 +46,4 @@ class InferResponse:
     outputs: Tensors
     id: str | None
     timings: Timings
+    verified: bool = True

@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         default=None, description="PEM file of the Ed25519 public keys whose signatures on manifests are believed"
     )
     require_signed: bool = Field(default=False, description="serve versions signed by a trusted key only")
+    require_manifest: bool = Field(
+        default=False, description="serve no model without a manifest, for whose files nobody vouches"
+    )
+    trust_torchscript: bool = Field(
+        default=False, description="open TorchScript files without a manifest, which may run code"
+    )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest request body")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
 

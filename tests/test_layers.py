@@ -31,7 +31,7 @@ LAYERS = (
     ("protocols", "limits"),
     ("access",),
     ("engine",),
-    ("backends", "model_config"),
+    ("backends", "model_config", "triton_config", "protobuf_fields", "protobuf_text"),
     ("wire", "metrics", "figures", "counters", "errors", "request", "keys"),
 )
 

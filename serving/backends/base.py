@@ -5,14 +5,43 @@ opened, so that serving ONNX never imports torch.
 """
 
 import importlib
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from models.tensors import Array, Signature, Tensors
+from serving.backends.declared import Declared
 
 
 class BackendError(Exception):
     """An artifact cannot be opened here; the message says why, and what to install where that is the reason."""
+
+
+class ArtifactFile(Protocol):
+    """The file of an artifact: a `Path` is one, and so are `ArtifactBytes`."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, without folders."""
+        ...
+
+    def read_bytes(self) -> bytes:
+        """Return what is in it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactBytes:
+    """A file that has been read already: what was checksummed is what is opened."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """Return what was in the file when it was read."""
+        return self.data
 
 
 class Session(Protocol):
@@ -36,7 +65,11 @@ class Backend(Protocol):
 
     platform: str
 
-    def open(self, artifact: Path, signature: Signature, *, device: str, threads: int) -> Session:
+    def declared(self, artifact: ArtifactFile) -> Declared | None:
+        """Return what the file says of its own inputs and outputs, None where its format does not; raise BackendError."""
+        ...
+
+    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> Session:
         """Open an artifact that has been checksummed; raise BackendError."""
         ...
 
@@ -51,7 +84,7 @@ BACKENDS = {
 PREFERENCE = ("onnx", "torchscript")
 
 
-def reason_of(error: Exception, artifact: Path) -> str:
+def reason_of(error: Exception, artifact: ArtifactFile) -> str:
     """Return the first line of a runtime's message without the folders of this machine, as clients may read it."""
     lines = str(error).replace(str(artifact), artifact.name).splitlines()
     return lines[0] if lines else type(error).__name__

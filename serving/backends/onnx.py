@@ -7,16 +7,35 @@ the machine for every session, makes several instances fight for the same cores.
 import ctypes
 import math
 import os
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from models.tensors import Array, Signature, Tensors, TensorSpec
-from serving.backends.base import BackendError, reason_of
+from serving.backends.base import ArtifactFile, BackendError, reason_of
+from serving.backends.declared import Declared, DeclaredTensor
 
 #: onnx.TensorProto.BFLOAT16
 _ONNX_BFLOAT16 = 16
+
+#: The runtime's names of the element types it shares with the protocol.
+_DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float": "FP32",
+    "double": "FP64",
+    "bfloat16": "BF16",
+    "string": "BYTES",
+}
 
 #: Errors and worse; below that the runtime writes to standard error on its own, past our log.
 _LOG_ERRORS = 3
@@ -27,22 +46,22 @@ class OnnxBackend:
 
     platform = "onnx_onnxv1"
 
-    def open(self, artifact: Path, signature: Signature, *, device: str, threads: int) -> "OnnxSession":
+    def declared(self, artifact: ArtifactFile) -> Declared:
+        """Return the inputs and outputs of the graph; raise BackendError for a file or a type that cannot be served."""
+        options = _options(threads=1)
+        # It is opened to be looked at: the time that optimising takes would be spent for nothing.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = _opened(artifact, options)
+        return Declared(
+            tuple(_declared_tensor(artifact, "input", node) for node in session.get_inputs()),
+            tuple(_declared_tensor(artifact, "output", node) for node in session.get_outputs()),
+        )
+
+    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> "OnnxSession":
         """Open an artifact on the CPU; raise BackendError if the runtime refuses it or its names are not the signature's."""
         if device != "cpu":
             raise BackendError(f"device: expected 'cpu', found {device!r}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _LOG_ERRORS
-        # A thread that spins while it waits for work burns a core when nobody asks anything.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        try:
-            session = onnxruntime.InferenceSession(artifact.read_bytes(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime has no common base for its errors
-            raise BackendError(f"{artifact.name}: ONNX Runtime cannot open it: {reason_of(error, artifact)}") from error
+        session = _opened(artifact, _options(threads=threads))
         for kind, specs, found in (
             ("inputs", signature.inputs, session.get_inputs()),
             ("outputs", signature.outputs, session.get_outputs()),
@@ -83,6 +102,35 @@ class OnnxSession:
         values = {name: _to_value(self._inputs[name], array) for name, array in inputs.items()}
         results = self._session.run_with_ort_values(list(self._outputs), values)
         return {name: _to_array(spec, value) for (name, spec), value in zip(self._outputs.items(), results, strict=True)}
+
+
+def _options(*, threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS
+    # A thread that spins while it waits for work burns a core when nobody asks anything.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return options
+
+
+def _opened(artifact: ArtifactFile, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(artifact.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime has no common base for its errors
+        raise BackendError(f"{artifact.name}: ONNX Runtime cannot open it: {reason_of(error, artifact)}") from error
+
+
+def _declared_tensor(artifact: ArtifactFile, kind: str, node: Any) -> DeclaredTensor:  # Any: the runtime is not typed
+    """Read one input or output of a graph. An axis without a length, or with a negative one, is free."""
+    element = node.type.removeprefix("tensor(").removesuffix(")")
+    if element not in _DATATYPES or node.type != f"tensor({element})":
+        expected = f"a tensor of {', '.join(_DATATYPES)}"
+        raise BackendError(f"{artifact.name}: {kind} {node.name!r}: expected {expected}, found {node.type}")
+    free = (None if axis == "" or (isinstance(axis, int) and axis < 0) else axis for axis in node.shape)
+    return DeclaredTensor(node.name, _DATATYPES[element], tuple(free))
 
 
 def _to_value(spec: TensorSpec, array: Array) -> onnxruntime.OrtValue:

@@ -1,18 +1,20 @@
 """TorchScript, through libtorch on the CPU.
 
-A TorchScript file is code. It is opened only after its checksum has been found to be the one export wrote.
+A TorchScript file is code. It is opened only after its checksum has been found to be the one export wrote, or with the
+operator's consent.
 """
 
+import io
 import threading
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from models.tensors import Array, Signature, Tensors
-from serving.backends.base import BackendError, reason_of
+from serving.backends.base import ArtifactFile, BackendError, reason_of
+from serving.backends.declared import Declared
 
 
 class TorchScriptBackend:
@@ -20,15 +22,24 @@ class TorchScriptBackend:
 
     platform = "pytorch_torchscript"
 
-    def open(self, artifact: Path, signature: Signature, *, device: str, threads: int) -> "TorchScriptSession":
+    def __init__(self) -> None:
+        # Silencing a warning changes what all threads share, and two that did it at once would undo each other's.
+        self._opening = threading.Lock()
+
+    def declared(self, artifact: ArtifactFile) -> Declared | None:
+        """Return None: a TorchScript file names no outputs and no shapes, and is not opened to look for more."""
+        return None
+
+    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> "TorchScriptSession":
         """Open an artifact on the CPU; raise BackendError if libtorch refuses it."""
         if device != "cpu":
             raise BackendError(f"device: expected 'cpu', found {device!r}")
         try:
-            with warnings.catch_warnings():
+            data = io.BytesIO(artifact.read_bytes())
+            with self._opening, warnings.catch_warnings():
                 # Known: torch.export's format is the successor. Where warnings are errors this one would close the door.
                 warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
-                module = torch.jit.load(artifact, map_location=device)  # type: ignore[no-untyped-call]
+                module = torch.jit.load(data, map_location=device)  # type: ignore[no-untyped-call]
         except Exception as error:  # libtorch raises RuntimeError, zipfile's errors and others
             raise BackendError(f"{artifact.name}: libtorch cannot open it: {reason_of(error, artifact)}") from error
         return TorchScriptSession(module.eval(), signature, threads)
@@ -60,6 +71,8 @@ class TorchScriptSession:
             arrays = (inputs[spec.name] for spec in self._inputs)
             given = [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in arrays]
             results = self._module(*given)
+        if isinstance(results, torch.Tensor):  # export writes tuples; others return a lone tensor as it is
+            results = (results,)
         return {spec.name: result.numpy() for spec, result in zip(self._outputs, results, strict=True)}
 
     def close(self) -> None:

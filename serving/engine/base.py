@@ -35,16 +35,24 @@ class ModelMetadata:
     timeout_seconds: float
     #: One real row of inputs, for documentation; empty where the version has none, or a large one.
     example: Tensors
+    #: Whether a manifest vouches for it, and why its rows share an execution (see servable.py).
+    verified: bool = True
+    batching: str = "manifest"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One line of the repository index; `version` is None for a model that has none, `reason` says why it is not ready."""
+    """One line of the repository index; `version` is None for a model that has none.
+
+    `reason` says why it is not ready, or what to know of it when it is; `verified` whether a manifest vouches for it, None
+    while it is not open.
+    """
 
     name: str
     version: int | None
     state: State
     reason: str
+    verified: bool | None = None
 
 
 class Management(Protocol):

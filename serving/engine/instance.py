@@ -29,6 +29,7 @@ class Identity:
     version: int
     digest: str
     signature: Signature
+    verified: bool = True
 
 
 class Instance:
@@ -125,4 +126,6 @@ class Instance:
         request, identity = entry.request, self._identity
         wanted = request.outputs
         selected = outputs if wanted is None else {name: outputs[name] for name in wanted}
-        return InferResponse(identity.model, identity.version, identity.digest, selected, request.id, timings)
+        return InferResponse(
+            identity.model, identity.version, identity.digest, selected, request.id, timings, identity.verified
+        )

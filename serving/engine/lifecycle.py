@@ -12,11 +12,12 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from models.repository import CONFIG, Repository, RepositoryError
+from models.repository import Repository, RepositoryError
 from serving import model_config
 from serving.backends.base import BackendError
 from serving.counters import OutOfBlocks
 from serving.engine.base import ModelStatus, State
+from serving.engine.finding import UnverifiedPolicy, open_version
 from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
 from serving.engine.statuses import Statuses
@@ -47,8 +48,11 @@ class Lifecycle:
     One thread loads and unloads, one model after the other; the table is replaced whole, for whoever reads it.
     """
 
-    def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
+    def __init__(
+        self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None, policy: UnverifiedPolicy
+    ) -> None:
         self._repository = repository
+        self._policy = policy
         self._metrics = metrics
         self._only = models
         self.table = Table()
@@ -111,7 +115,8 @@ class Lifecycle:
 
     def tell(self, served: ServedVersion, state: State, reason: str) -> None:
         """Set the state of a version."""
-        self.status.set(ModelStatus(served.identity.model, served.identity.version, state, reason))
+        identity = served.identity
+        self.status.set(ModelStatus(identity.model, identity.version, state, reason, identity.verified))
 
     def known(self, model: str) -> None:
         """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
@@ -171,8 +176,7 @@ class Lifecycle:
         if served is None:
             self.status.set(ModelStatus(name, number, State.LOADING, "being opened"))
         try:
-            config = model_config.read(self._repository.root / name / CONFIG)
-            version = self._repository.open(name, number)
+            version, config = open_version(self._repository, name, number, self._policy)
             if served is not None and (served.identity.digest, served.config) == (version.digest, config):
                 return served
             opened = ServedVersion.open(version, config, self._metrics)
@@ -186,8 +190,9 @@ class Lifecycle:
                 self.status.set(ModelStatus(name, number, State.UNAVAILABLE, reason))
             raise ModelNotReady(f"version {number}: {reason}") from error
         log.info(
-            "event=model_opened model=%s version=%d format=%s digest=%.12s seconds=%.3f",
-            name, number, opened.format, opened.identity.digest, time.monotonic() - started,
+            "event=model_opened model=%s version=%d format=%s digest=%.12s replay=%s batching=%s seconds=%.3f",
+            name, number, opened.format, opened.identity.digest,
+            "golden" if opened.identity.verified else "none", opened.metadata.batching, time.monotonic() - started,
         )  # fmt: skip
         return opened
 
@@ -205,7 +210,7 @@ class Lifecycle:
             return
         for version in prepared.opened:
             version.introduce()
-            self.tell(version, State.READY, "")
+            self.tell(version, State.READY, version.remark)
             log.info("event=model_ready model=%s version=%d", name, version.identity.version)
         for number, version in before.items():
             if prepared.versions.get(number) is not version:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from models.repository import Repository
 from models.tensors import SignatureError
 from serving.engine.base import ModelMetadata, ModelStatus, State
+from serving.engine.finding import UnverifiedPolicy
 from serving.engine.lifecycle import Lifecycle
 from serving.engine.served import ServedVersion
 from serving.engine.statistics import ModelStatistics, statistics_of
@@ -30,9 +31,16 @@ class LocalEngine:
     Built empty: `load_all` opens the versions, and may run in a thread of its own while the front end already answers.
     """
 
-    def __init__(self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        *,
+        models: Collection[str] | None = None,
+        policy: UnverifiedPolicy = UnverifiedPolicy(),  # noqa: B008 - frozen, and nothing but two truth values
+    ) -> None:
         self._metrics = metrics
-        self._life = Lifecycle(repository, metrics, models=models)
+        self._life = Lifecycle(repository, metrics, models=models, policy=policy)
         #: Loading and unloading, for this process alone.
         self.management = self._life
         self._draining = False

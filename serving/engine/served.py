@@ -1,23 +1,28 @@
 """A served version: opened, replayed, running, drained.
 
 Opening replays the golden sample through every session. A version that does not reproduce its outputs on this machine,
-with this runtime, never becomes ready. The replay is also the warm-up.
+with this runtime, never becomes ready. The replay is also the warm-up. A version without a golden sample is warmed up with
+generated inputs.
 """
 
+import logging
 import time
 from concurrent.futures import Future
 
-from models.repository import ModelVersion
 from models.tensors import Signature, Tensors, rows_of
 from serving.backends.base import PREFERENCE, Backend, BackendError, Session, backend_for
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
 from serving.engine.replay import replay, replay_content
+from serving.engine.servable import Servable
+from serving.engine.warm_up import warm_up
 from serving.errors import InvalidInput, ModelNotReady
 from serving.metrics import Metrics
 from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest, InferResponse
+
+log = logging.getLogger(__name__)
 
 #: A digit has 784 values; more than this is no example any more.
 _EXAMPLE_VALUES = 4096
@@ -28,7 +33,7 @@ class ServedVersion:
 
     def __init__(
         self,
-        version: ModelVersion,
+        version: Servable,
         config: ModelConfig,
         *,
         backend: Backend,
@@ -37,23 +42,25 @@ class ServedVersion:
         sessions: list[Session],
         metrics: Metrics,
     ) -> None:
-        manifest = version.manifest
-        signature = manifest.signature
+        signature = version.signature
         self.config = config
         self.format = format
         #: Why it is not ready although it is open: a batch hangs. Empty if none does.
         self.hangs = ""
-        self.identity = Identity(manifest.model, manifest.version, version.digest, signature)
+        self.remark = version.remark
+        self.identity = Identity(version.model, version.version, version.digest, signature, version.verified)
         self.metadata = ModelMetadata(
-            name=manifest.model,
-            version=manifest.version,
-            versions=(manifest.version,),
+            name=version.model,
+            version=version.version,
+            versions=(version.version,),
             platform=backend.platform,
             digest=version.digest,
             signature=signature,
-            content=manifest.content,
+            content=version.content,
             timeout_seconds=config.timeout_seconds,
             example=example,
+            verified=version.verified,
+            batching=version.batching,
         )
         batch_rows = max(1, signature.max_batch_size)
         self._batcher = Batcher(
@@ -61,7 +68,7 @@ class ServedVersion:
             queue_rows=config.queue_rows or 4 * batch_rows,
             delay_seconds=config.queue_delay_seconds,
         )
-        self._series = metrics.of_version(manifest.model, manifest.version)
+        self._series = metrics.of_version(version.model, version.version)
         self._instances = [
             Instance(self.identity, session, self._batcher, series=self._series, number=number)
             for number, session in enumerate(sessions)
@@ -70,38 +77,35 @@ class ServedVersion:
             instance.start()
 
     @classmethod
-    def open(cls, version: ModelVersion, config: ModelConfig, metrics: Metrics) -> "ServedVersion":
-        """Open and replay a checksummed version; raise BackendError, ConfigError, ReplayError or RepositoryError."""
-        most = version.manifest.signature.max_batch_size
+    def open(cls, version: Servable, config: ModelConfig, metrics: Metrics) -> "ServedVersion":
+        """Open a version and replay its golden sample; raise BackendError, ConfigError or ReplayError."""
+        signature, golden = version.signature, version.golden
+        most = signature.max_batch_size
         if config.queue_rows is not None and config.queue_rows < most:
             # Else a request of so many rows would be told to come back later, for ever.
             raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
-        artifacts = {artifact.format: artifact for artifact in version.manifest.artifacts}
-        preferred = next((format for format in PREFERENCE if format in artifacts), None)
+        preferred = next((format for format in PREFERENCE if format in version.artifacts), None)
         chosen = preferred if config.format is None else config.format
-        if chosen not in artifacts:
-            raise BackendError(f"format: expected one this version has ({', '.join(artifacts)}), found {chosen!r}")
-        artifact = artifacts[chosen]
+        if chosen is None or chosen not in version.artifacts:
+            raise BackendError(f"format: expected one this version has ({', '.join(version.artifacts)}), found {chosen!r}")
+        artifact = version.artifacts[chosen]
         backend = backend_for(chosen)
-        golden = version.golden()
-        if version.manifest.content is not None:
-            replay_content(version.manifest.content, golden[0])
+        if version.content is not None and golden is not None:
+            replay_content(version.content, golden[0])
         sessions: list[Session] = []
         try:
             for _ in range(config.instances):
-                session = backend.open(
-                    version.artifact_path(artifact),
-                    version.manifest.signature,
-                    device="cpu",
-                    threads=config.threads,
-                )
+                session = backend.open(artifact.file, signature, device="cpu", threads=config.threads)
                 sessions.append(session)
-                replay(session, version.manifest.signature, golden, artifact.tolerance)
+                if golden is not None:
+                    replay(session, signature, golden, artifact.tolerance)
+                elif not warm_up(session, signature):
+                    log.warning("event=not_warmed_up model=%s version=%d", version.model, version.version)
         except BaseException:
             for session in sessions:
                 session.close()
             raise
-        example = _example(golden[0], version.manifest.signature)
+        example = {} if golden is None else _example(golden[0], signature)
         return cls(version, config, backend=backend, format=chosen, example=example, sessions=sessions, metrics=metrics)
 
     def submit(self, request: InferRequest) -> "Future[InferResponse]":
@@ -120,7 +124,7 @@ class ServedVersion:
     def introduce(self) -> None:
         """Tell the metrics what is served from now on."""
         self._series.watch_queue(self._batcher.rows)
-        self._series.tell(format=self.format, digest=self.identity.digest)
+        self._series.tell(format=self.format, digest=self.identity.digest, verified=self.identity.verified)
 
     def runs_for(self, now: float) -> float:
         """Return for how many seconds the batch that has run longest does so, 0 if none runs."""

@@ -38,7 +38,9 @@ class Statuses:
         if status.version is not None and versions.pop(None, None) is not None:
             self._metrics.tell(status.name, None, state=None)
         versions[status.version] = status
-        self._metrics.tell(status.name, status.version, state=status.state.value, reason=status.reason)
+        self._metrics.tell(
+            status.name, status.version, state=status.state.value, reason=status.reason, vouched=status.verified
+        )
 
     def forget(self, model: str, version: int) -> None:
         """Let a version go that is neither served nor wanted."""
@@ -72,7 +74,7 @@ def merged(told: Mapping[int, Sequence[Facts]]) -> list[ModelStatus]:
         if facts.get("state") is None:
             continue
         version = int(facts["version"]) if facts["version"] else None
-        status = ModelStatus(facts["model"], version, State(facts["state"]), facts.get("reason", ""))
+        status = ModelStatus(facts["model"], version, State(facts["state"]), facts.get("reason", ""), facts.get("vouched"))
         reports.setdefault((status.name, version), []).append(status)
     serving = sum(any(facts.get("state") for facts in process) for process in told.values())
     index = []

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from models.repository import CONFIG, Repository, RepositoryError
-from serving import model_config
+from models.repository import Repository, RepositoryError
+from serving.engine.finding import config_of
 from serving.model_config import ConfigError
 
 #: Model → the versions to be served; None where that is for whoever loads it to find out, and to say what is wrong with it.
@@ -15,7 +15,7 @@ def wanted_versions(repository: Repository, model: str) -> tuple[int, ...]:
     published = repository.versions(model)
     if not published:
         raise RepositoryError("no version of it is published")
-    return model_config.read(repository.root / model / CONFIG).versions.choose(published)
+    return config_of(repository, model).versions.choose(published)
 
 
 def wanted_of_all(repository: Repository, models: Collection[str] | None) -> dict[str, tuple[int, ...] | None]:

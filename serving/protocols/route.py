@@ -294,6 +294,7 @@ def inference_headers(request: HttpRequest, response: InferResponse, *, submitte
     be encoded. See https://www.w3.org/TR/server-timing/.
     """
     timings, now = response.timings, time.monotonic()
+    unverified = "" if response.verified else " unverified"
     stages = (
         ("decode", submitted - request.received),
         ("queue", timings.queue),
@@ -303,7 +304,7 @@ def inference_headers(request: HttpRequest, response: InferResponse, *, submitte
         ("total", now - request.received),
     )
     return (
-        ("sameway-version", f"{response.model}/{response.version} sha256:{response.digest}"),
+        ("sameway-version", f"{response.model}/{response.version} sha256:{response.digest}{unverified}"),
         ("server-timing", ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages)),
     )
 

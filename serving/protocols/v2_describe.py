@@ -42,6 +42,10 @@ def config_json(metadata: ModelMetadata, config: ModelConfig) -> Json:
         "output": [_configured(spec) for spec in signature.outputs],
         "instance_group": [{"name": f"{metadata.name}_0", "kind": "KIND_CPU", "count": config.instances}],
         "response_cache": {"enable": False},
+        "parameters": {
+            "batching": {"string_value": metadata.batching},
+            "verified": {"string_value": "true" if metadata.verified else "false"},
+        },
         **(batching if signature.batched else {}),
     }
 

@@ -11,7 +11,7 @@ import time
 import orjson
 
 from serving.access import MANAGE, OBSERVE
-from serving.engine.base import Engine, Management, State
+from serving.engine.base import Engine, Management, ModelStatus, State
 from serving.errors import Forbidden, MalformedRequest, Unsupported
 from serving.limits import Limits
 from serving.protocols.json_body import Json, parse, show
@@ -43,9 +43,7 @@ class V2Repository:
         if not isinstance(only_ready, bool):
             raise MalformedRequest.at("ready", expected="true or false", found=show(only_ready))
         models = [status for status in self._engine.index() if status.state is State.READY or not only_ready]
-        return Reply(
-            200, orjson.dumps([_status(status.name, status.version, status.state, status.reason) for status in models])
-        )
+        return Reply(200, orjson.dumps([_status(status) for status in models]))
 
     def load(self, request: HttpRequest) -> Pending:
         """Load the newest version of a model, or load it again; the old version serves until the new one is ready."""
@@ -75,8 +73,11 @@ class V2Repository:
         return parse(request.body, self._limits) if request.body.strip() else {}
 
 
-def _status(name: str, version: int | None, state: State, reason: str) -> Json:
-    return {"name": name, **({} if version is None else {"version": str(version)}), "state": state.value, "reason": reason}
+def _status(status: ModelStatus) -> Json:
+    """Return a line of the index; `verified`, which the protocol does not have, stands where it is known."""
+    version: Json = {} if status.version is None else {"version": str(status.version)}
+    verified: Json = {} if status.verified is None else {"verified": status.verified}
+    return {"name": status.name, **version, "state": status.state.value, "reason": status.reason, **verified}
 
 
 def _done(_: None) -> Reply:

@@ -118,7 +118,7 @@ def test_statistics_of_all(client: InferenceServerClient) -> None:
 
 def test_index(client: InferenceServerClient) -> None:
     models = {model["name"]: model for model in client.get_model_repository_index()}
-    assert models["toy"] == {"name": "toy", "version": "1", "state": "READY", "reason": ""}
+    assert models["toy"] == {"name": "toy", "version": "1", "state": "READY", "reason": "", "verified": True}
     assert models["absent"]["state"] == "UNAVAILABLE"
     assert models["absent"]["reason"]
 

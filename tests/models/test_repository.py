@@ -359,3 +359,48 @@ def test_an_image_bakes_in_versions_and_the_configuration_if_there_is_one(tmp_pa
     baked = sorted(str(path.relative_to(tmp_path / "image")) for path in (tmp_path / "image").glob("*/*"))
     assert baked == ["configured/1", "configured/config.toml", "without/1"]
     assert Repository(tmp_path / "image").open("without", 1).manifest.version == 1
+
+
+def test_a_folder_with_triton_s_configuration_is_a_model(tmp_path: Path) -> None:
+    for name, file in (("ours", "config.toml"), ("triton", "config.pbtxt"), ("notes", "readme.txt")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    assert Repository(tmp_path).models() == ["ours", "triton"]
+
+
+def test_the_files_of_a_version_are_all_that_lies_there_whatever_it_is(version: ModelVersion, tmp_path: Path) -> None:
+    (version.path / "link").symlink_to("nowhere")
+    assert Repository(tmp_path).files("toy", 1) == {"golden.npz", "manifest.json", "model.onnx", "link"}
+    with pytest.raises(RepositoryError, match="toy/2: No such file or directory"):
+        Repository(tmp_path).files("toy", 2)
+
+
+def test_a_plain_file_is_read_as_it_is(version: ModelVersion, tmp_path: Path) -> None:
+    assert Repository(tmp_path).read("toy", 1, "model.onnx") == factory.WEIGHTS
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../1/model.onnx", "/etc/passwd", "a/b", "a\0b", "a\nb", "x" * 200])
+def test_what_is_no_plain_name_is_not_read(version: ModelVersion, tmp_path: Path, name: str) -> None:
+    with pytest.raises(RepositoryError, match="toy/1: expected a plain file name") as error:
+        Repository(tmp_path).read("toy", 1, name)
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.symlink_to("golden.npz"), "expected a regular file"),
+        (lambda path: path.symlink_to("nowhere"), "expected a regular file"),
+        (lambda path: path.mkdir(), "expected a regular file"),
+        (os.mkfifo, "expected a regular file"),
+        (lambda path: None, "No such file or directory"),
+    ],
+    ids=["a link", "a dangling link", "a folder", "a pipe", "nothing"],
+)
+def test_what_is_no_regular_file_is_not_read_and_nobody_waits_for_it(
+    version: ModelVersion, tmp_path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    make(version.path / "odd")
+    with pytest.raises(RepositoryError) as error:
+        Repository(tmp_path).read("toy", 1, "odd")
+    assert str(error.value) == f"toy/1: odd: {why}"

@@ -32,7 +32,7 @@ def used() -> Metrics:
     metrics = Metrics()
     version = metrics.of_version("toy", 1)
     version.watch_queue(lambda: 5)
-    version.tell(format="onnx", digest="d" * 64, state="READY")
+    version.tell(format="onnx", digest="d" * 64, verified=True, state="READY")
     version.batch(3, [0.001, 0.002], join=0.1, run=0.2, split=0.3)
     metrics.begin()
     metrics.end("toy", 1, None, 0.5)
@@ -58,7 +58,7 @@ def test_the_queue_s_gauge_reads_the_rows_when_it_is_scraped() -> None:
     waiting = 3
     version = metrics.of_version("toy", 1)
     version.watch_queue(lambda: waiting)
-    version.tell(format="onnx", digest="d")
+    version.tell(format="onnx", digest="d", verified=True)
     for waiting in (3, 4):
         assert re.search(rb'sameway_queue_rows\{model="toy",version="1"\} %d\.0' % waiting, metrics.exposition())
 
@@ -99,7 +99,7 @@ def test_whoever_still_counts_for_a_freed_version_counts_for_nobody_else() -> No
     old = metrics.of_version("toy", 1)
     metrics.retire("toy", 1)
     new = metrics.of_version("toy", 2)  # has the memory of the old one
-    new.tell(format="onnx", digest="d")
+    new.tell(format="onnx", digest="d", verified=True)
     old.batch(8, [1.0], join=1, run=1, split=1)
     assert value(metrics, "sameway_batch_rows_count", model="toy", version="2") == 0
 
@@ -119,7 +119,7 @@ from serving.counters import Counters
 from serving.metrics import Metrics
 metrics = Metrics(Counters(descriptor=int(sys.argv[1])), region=1)
 version = metrics.of_version("toy", 1)
-version.tell(format="onnx", digest="d", state="READY")
+version.tell(format="onnx", digest="d", verified=True, state="READY")
 metrics.begin()
 metrics.end("toy", 1, None, 0.25)
 metrics.begin()
@@ -133,7 +133,7 @@ def test_processes_count_together_and_what_one_has_counted_outlives_it() -> None
     assert shared.descriptor is not None
     metrics = Metrics(shared, region=0)
     version = metrics.of_version("toy", 1)
-    version.tell(format="onnx", digest="d", state="READY")
+    version.tell(format="onnx", digest="d", verified=True, state="READY")
     metrics.begin()
     metrics.end("toy", 1, None, 0.25)
     version.batch(4, [0.1], join=0, run=0.5, split=0)

@@ -63,6 +63,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("versions = [true]", "versions: expected"),
         ("versions = { latest = 0 }", "versions: expected"),
         ("versions = { latest = 1, all = true }", "versions: expected"),
+        ("max_batch_size = -1", "max_batch_size: expected 0 to 1e+06, found -1"),
+        ("max_batch_size = true", "max_batch_size: expected a number, found True"),
         ("instances = 1\ninstances = 2", "config.toml: "),
         ("instances 1", "config.toml: "),
         ("\0", "config.toml: "),

@@ -77,7 +77,7 @@ def test_a_load_is_answered_when_every_worker_serves_the_new_version(server: Liv
     assert server.ask("POST", "/v2/repository/models/toy/load").status == 200
     assert {version(server) for _ in range(16)} == {"2"}
     assert server.ask("POST", "/v2/repository/index").json() == [
-        {"name": "toy", "version": "2", "state": "READY", "reason": ""}
+        {"name": "toy", "version": "2", "state": "READY", "reason": "", "verified": True}
     ]
     assert 'version="1"' not in server.ask("GET", "/metrics").body.decode()
     assert total(server) == 24, "what the old version answered is in the total"

@@ -9,7 +9,7 @@ import pytest
 
 from models.repository import Repository
 from models.tensors import Array, Signature, TensorSpec
-from serving.backends.base import BACKENDS, PREFERENCE, Backend, BackendError, Session, backend_for
+from serving.backends.base import BACKENDS, PREFERENCE, ArtifactBytes, Backend, BackendError, Session, backend_for
 from tests import toys
 from tests.serving.sessions import PATIENCE
 
@@ -199,3 +199,20 @@ def test_an_artifact_with_other_outputs_than_the_signature_s_never_gives_an_answ
     signature = Signature(toys.signature().inputs, more, 8)
     with pytest.raises((BackendError, ValueError)):
         backend.open(artifact, signature, device="cpu", threads=1).run({"image": toys.images(1)})
+
+
+def test_bytes_that_were_read_before_are_opened_like_the_file(backend: Backend, artifact: Path) -> None:
+    held = ArtifactBytes(artifact.name, artifact.read_bytes())
+    session = backend.open(held, toys.signature(), device="cpu", threads=1)
+    pixels = toys.images(3)
+    same(session.run({"image": pixels}), pixels)
+    session.close()
+
+
+def test_a_file_tells_its_inputs_and_outputs_or_nothing(backend: Backend, format: str, artifact: Path) -> None:
+    found = backend.declared(artifact)
+    if format == "torchscript":
+        assert found is None
+        return
+    assert found is not None
+    assert found.signature(8) == toys.signature()

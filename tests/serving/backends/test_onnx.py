@@ -8,10 +8,11 @@ import pytest
 
 from models.repository import Repository
 from models.tensors import Array, Signature, TensorSpec
-from serving.backends.base import BackendError
+from serving.backends.base import ArtifactBytes, BackendError
+from serving.backends.declared import Declared, DeclaredTensor
 from serving.backends.onnx import OnnxBackend
 from tests import toys
-from tests.serving import graphs
+from tests.serving import graphs, strangers
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,54 @@ def test_weights_in_a_file_beside_the_artifact_which_nobody_checksummed_are_not_
     monkeypatch.chdir(tmp_path)  # the other place in which a runtime may look
     with pytest.raises(BackendError, match="External data"):
         OnnxBackend().open(artifact, toys.signature(), device="cpu", threads=1)
+
+
+def declared(graph: onnx.ModelProto) -> Declared:
+    return OnnxBackend().declared(ArtifactBytes("model.onnx", graph.SerializeToString()))
+
+
+@pytest.mark.parametrize("datatype", sorted(graphs.ELEMENTS))
+def test_a_graph_tells_its_own_datatypes(datatype: str) -> None:
+    found = declared(graphs.identity((datatype,), 3)[1])
+    assert found.inputs == (DeclaredTensor(f"in_{datatype}", datatype, ("N", 3)),)
+    assert found.outputs == (DeclaredTensor(f"out_{datatype}", datatype, ("N", 3)),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "datatype"),
+    [(onnx.TensorProto.FLOAT16, "FP16"), (onnx.TensorProto.BFLOAT16, "BF16"), (onnx.TensorProto.STRING, "BYTES")],
+)
+def test_datatypes_that_json_cannot_carry_are_told_too(kind: int, datatype: str) -> None:
+    graph = strangers.model([strangers.node("Identity", ["x"], ["y"])], {"x": (kind, (2,))}, {"y": (kind, (2,))})
+    assert declared(graph).inputs == (DeclaredTensor("x", datatype, (2,)),)
+
+
+def test_an_axis_is_a_length_or_a_name_or_free() -> None:
+    axes = ("N", None, -1, 4, 0)
+    graph = strangers.double(axes)
+    assert declared(graph).inputs[0].axes == ("N", None, None, 4, 0)
+    assert declared(graphs.square_root()[1]).inputs[0].axes == ()
+
+
+def test_constants_that_a_client_could_replace_are_no_inputs() -> None:
+    graph = strangers.linear(4)
+    graph.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [4, 4]))
+    assert [tensor.name for tensor in declared(graph).inputs] == ["x"]
+
+
+def test_an_element_that_is_no_datatype_of_the_protocol_is_named() -> None:
+    kind = onnx.TensorProto.FLOAT8E4M3FN
+    graph = onnx.helper.make_model(
+        strangers.model([strangers.node("Identity", ["x"], ["y"])], {"x": (kind, (2,))}, {"y": (kind, (2,))}).graph,
+        opset_imports=[onnx.helper.make_opsetid("", 19)],
+        ir_version=10,
+    )
+    with pytest.raises(
+        BackendError, match=r"model\.onnx: input 'x': expected a tensor of bool, .*, found tensor\(float8e4m3fn\)"
+    ):
+        declared(graph)
+
+
+def test_a_file_that_is_none_tells_nothing() -> None:
+    with pytest.raises(BackendError, match=r"^model\.onnx: ONNX Runtime cannot open it"):
+        OnnxBackend().declared(ArtifactBytes("model.onnx", b"garbage"))

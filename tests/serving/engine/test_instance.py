@@ -22,7 +22,7 @@ class Bench:
         self.room = Batcher(batch_rows=8, queue_rows=1_000)
         identity = Identity("toy", 3, "d" * 64, SIGNATURE)
         series = self.metrics.of_version("toy", 3)
-        series.tell(format="onnx", digest="d" * 64)
+        series.tell(format="onnx", digest="d" * 64, verified=True)
         self.instance = Instance(identity, session, self.room, series=series, number=0)
         self.instance.start()
 

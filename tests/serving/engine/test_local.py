@@ -100,7 +100,7 @@ def test_the_server_is_not_ready_before_the_last_model_was_tried(tmp_path: Path,
     real = ServedVersion.open
 
     def look(version, config, metrics):  # type: ignore[no-untyped-def]
-        seen.append((version.manifest.model, engine.ready(), states(engine)))
+        seen.append((version.model, engine.ready(), states(engine)))
         return real(version, config, metrics)
 
     monkeypatch.setattr(ServedVersion, "open", look)

@@ -112,7 +112,7 @@ def test_a_fault_of_ours_while_loading_does_not_stop_the_other_models(
     real = ServedVersion.open
 
     def fail_for_a(version, config, metrics):  # type: ignore[no-untyped-def]
-        if version.manifest.model == "a":
+        if version.model == "a":
             raise ZeroDivisionError("secret")
         return real(version, config, metrics)
 

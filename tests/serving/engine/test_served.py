@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from models.content import ImageContent
-from models.repository import ModelVersion, Repository
+from models.repository import Repository
 from models.tensors import SignatureError
 from serving.backends.base import BackendError
 from serving.backends.onnx import OnnxBackend
 from serving.engine.replay import ReplayError
+from serving.engine.servable import Servable
 from serving.engine.served import ServedVersion
 from serving.errors import DeadlineExceeded, InvalidInput, ModelNotReady, Overloaded
 from serving.metrics import Metrics
@@ -23,12 +24,12 @@ Open = Callable[..., ServedVersion]
 
 
 @pytest.fixture
-def version(toy_repository: Path) -> ModelVersion:
-    return Repository(toy_repository).open("toy", 1)
+def version(toy_repository: Path) -> Servable:
+    return Servable.published(Repository(toy_repository).open("toy", 1))
 
 
 @pytest.fixture
-def opened(version: ModelVersion) -> Iterator[Open]:
+def opened(version: Servable) -> Iterator[Open]:
     """Open the toy with some configuration; it is closed after the test."""
     served: list[ServedVersion] = []
 
@@ -41,7 +42,7 @@ def opened(version: ModelVersion) -> Iterator[Open]:
         one.close(drain_seconds=PATIENCE)
 
 
-def held(version: ModelVersion, gate: Gate, **config: object) -> ServedVersion:
+def held(version: Servable, gate: Gate, **config: object) -> ServedVersion:
     """Return the toy around a session of the test's own."""
     given = ModelConfig(**config)  # type: ignore[arg-type]
     return ServedVersion(
@@ -67,11 +68,11 @@ def test_answers_are_those_of_the_reference(opened: Open, count: int, instances:
     np.testing.assert_array_equal(response.outputs["class"], expected["class"])
 
 
-def test_metadata_say_what_the_manifest_says(opened: Open, version: ModelVersion) -> None:
+def test_metadata_say_what_the_manifest_says(opened: Open, version: Servable) -> None:
     metadata = opened(timeout_seconds=7.0).metadata
     assert (metadata.name, metadata.version, metadata.versions) == ("toy", 1, (1,))
     assert metadata.digest == version.digest
-    assert metadata.signature == version.manifest.signature
+    assert metadata.signature == version.signature
     assert metadata.timeout_seconds == 7.0
 
 
@@ -85,7 +86,7 @@ def test_a_request_is_judged_alone_before_it_waits(opened: Open) -> None:
         served.submit(wish(outputs=("probabilities", "nothing")))
 
 
-def test_a_full_queue_refuses_and_leaves_those_who_wait_alone(version: ModelVersion) -> None:
+def test_a_full_queue_refuses_and_leaves_those_who_wait_alone(version: Servable) -> None:
     gate = toy_gate()
     served = held(version, gate, queue_rows=8)
     running = served.submit(wish())
@@ -99,7 +100,7 @@ def test_a_full_queue_refuses_and_leaves_those_who_wait_alone(version: ModelVers
     assert served.close(drain_seconds=PATIENCE)
 
 
-def test_a_queue_smaller_than_the_largest_request_is_a_wrong_configuration(version: ModelVersion) -> None:
+def test_a_queue_smaller_than_the_largest_request_is_a_wrong_configuration(version: Servable) -> None:
     with pytest.raises(ConfigError, match="queue_rows: expected at least max_batch_size, 8, found 7"):
         ServedVersion.open(version, ModelConfig(queue_rows=7), Metrics())
 
@@ -109,7 +110,7 @@ def test_a_deadline_in_the_past_is_not_taken_for_none(opened: Open) -> None:
         opened().submit(wish(deadline=0.0)).result(PATIENCE)
 
 
-def test_closing_finishes_what_was_accepted_and_refuses_the_rest(version: ModelVersion) -> None:
+def test_closing_finishes_what_was_accepted_and_refuses_the_rest(version: Servable) -> None:
     gate = toy_gate()
     served = held(version, gate)
     accepted = [served.submit(wish()) for _ in range(5)]
@@ -127,21 +128,19 @@ def test_closing_finishes_what_was_accepted_and_refuses_the_rest(version: ModelV
 def test_a_golden_sample_that_is_not_reproduced_closes_the_door(tmp_path: Path) -> None:
     wrong = toys.reference(toys.images(8, seed=99))
     wrong["probabilities"] = wrong["probabilities"][:, ::-1]
-    version = toys.publish(tmp_path, golden=wrong)
+    version = Servable.published(toys.publish(tmp_path, golden=wrong))
     with pytest.raises(ReplayError, match="'probabilities' differs"):
         ServedVersion.open(version, ModelConfig(), Metrics())
 
 
-def test_content_that_is_read_as_other_pixels_closes_the_door(
-    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_that_is_read_as_other_pixels_closes_the_door(version: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageContent, "read", lambda *_: {"image": toys.images(1, seed=5)})
     with pytest.raises(ReplayError, match="read as other pixels"):
         ServedVersion.open(version, ModelConfig(), Metrics())
 
 
 def test_where_one_session_fails_those_opened_before_it_are_closed(
-    version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+    version: Servable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = FakeSession(lambda inputs: toys.reference(inputs["image"]), dtype=np.uint8)
     wrong = FakeSession(lambda inputs: toys.reference(inputs["image"], seed=1), dtype=np.uint8)
@@ -154,30 +153,30 @@ def test_where_one_session_fails_those_opened_before_it_are_closed(
 
 
 @pytest.mark.parametrize("format", ["torchscript", "tensorrt", ""])
-def test_a_format_that_the_version_lacks_is_named(version: ModelVersion, format: str) -> None:
+def test_a_format_that_the_version_lacks_is_named(version: Servable, format: str) -> None:
     with pytest.raises(BackendError, match=r"expected one this version has \(onnx\)"):
         ServedVersion.open(version, ModelConfig(format=format), Metrics())
 
 
 def test_the_configured_format_is_the_one_that_runs(toy_in_both_formats: Path) -> None:
-    both = Repository(toy_in_both_formats).open("toy", 1)
+    both = Servable.published(Repository(toy_in_both_formats).open("toy", 1))
     for format, platform in (("onnx", "onnx_onnxv1"), ("torchscript", "pytorch_torchscript")):
         served = ServedVersion.open(both, ModelConfig(format=format), Metrics())
         assert (served.format, served.metadata.platform) == (format, platform)
         assert served.close(drain_seconds=PATIENCE)
 
 
-def test_only_what_is_introduced_is_shown_in_the_metrics(opened: Open, version: ModelVersion) -> None:
+def test_only_what_is_introduced_is_shown_in_the_metrics(opened: Open, version: Servable) -> None:
     metrics = Metrics()
     served = opened(metrics)
-    labels = {"model": "toy", "version": "1", "format": "onnx", "digest": version.digest}
+    labels = {"model": "toy", "version": "1", "format": "onnx", "digest": version.digest, "verified": "true"}
     assert metrics.registry.get_sample_value("sameway_model_info", labels) is None
     served.introduce()
     assert metrics.registry.get_sample_value("sameway_model_info", labels) == 1
     assert metrics.registry.get_sample_value("sameway_queue_rows", {"model": "toy", "version": "1"}) == 0
 
 
-def test_giving_up_answers_what_runs_and_what_waits(version: ModelVersion) -> None:
+def test_giving_up_answers_what_runs_and_what_waits(version: Servable) -> None:
     gate = toy_gate()
     served = held(version, gate)
     running = served.submit(wish())

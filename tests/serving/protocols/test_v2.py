@@ -152,7 +152,7 @@ def test_the_index_lists_every_model_with_its_state(tmp_path: Path, body: bytes,
     desk = Desk(tmp_path)
     lines = {line["name"]: line for line in body_of(desk.ask("POST", "/v2/repository/index", body))}
     assert lines.keys() == names
-    assert lines["toy"] == {"name": "toy", "version": "1", "state": "READY", "reason": ""}
+    assert lines["toy"] == {"name": "toy", "version": "1", "state": "READY", "reason": "", "verified": True}
     if "broken" in names:
         assert (lines["broken"]["state"], "model.onnx" in lines["broken"]["reason"]) == ("UNAVAILABLE", True)
     desk.close()

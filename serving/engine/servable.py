@@ -1,0 +1,60 @@
+"""A servable: one version ready to be opened, whether a manifest vouches for it or it was found as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.content import Content
+from models.repository import ModelVersion
+from models.tensors import Signature, Tensors
+from serving.backends.base import ArtifactFile
+
+
+@dataclass(frozen=True, slots=True)
+class ServableArtifact:
+    """One file that can be opened, and the difference allowed from its golden sample, absolute, per output."""
+
+    file: ArtifactFile
+    tolerance: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """What a served version is made of.
+
+    digest     SHA-256 of the manifest; where there is none, of the model file
+    verified   whether a manifest vouches for every file
+    artifacts  by format
+    golden     real inputs with their outputs; None where nothing is known but the file
+    batching   why rows share an execution, or do not: "manifest", "configured", "probed" or "alone"
+    remark     what an operator should know of a version that is ready; "" where all is as it should be
+    """
+
+    model: str
+    version: int
+    digest: str
+    verified: bool
+    signature: Signature
+    content: Content | None
+    artifacts: Mapping[str, ServableArtifact]
+    golden: tuple[Tensors, Tensors] | None
+    batching: str
+    remark: str = ""
+
+    @classmethod
+    def published(cls, version: ModelVersion) -> "Servable":
+        """Return what a checksummed version is made of; raise RepositoryError for a golden sample that is none."""
+        manifest = version.manifest
+        return cls(
+            model=manifest.model,
+            version=manifest.version,
+            digest=version.digest,
+            verified=True,
+            signature=manifest.signature,
+            content=manifest.content,
+            artifacts={
+                artifact.format: ServableArtifact(version.artifact_path(artifact), artifact.tolerance)
+                for artifact in manifest.artifacts
+            },
+            golden=version.golden(),
+            batching="manifest",
+        )
