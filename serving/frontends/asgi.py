@@ -24,16 +24,18 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
     """
     headers = _headers(scope)
     method, path = scope["method"], _path(scope)
+    # None where a server has no address for its peer, as on a Unix socket.
+    address = peer[0] if (peer := scope.get("client")) else None
     try:
         body = await _body(headers, receive, limits.body_bytes)
     except BodyTooLarge as error:
-        return closing(dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), error))
+        return closing(dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic(), address), error))
     except asyncio.CancelledError:
         stopping = ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
-        reply = dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic()), stopping)
+        reply = dispatcher.refuse(HttpRequest(method, path, headers, b"", time.monotonic(), address), stopping)
         await send_reply(send, method, closing(reply))
         raise ClientLeft from None
-    return HttpRequest(method, path, headers, body, time.monotonic())
+    return HttpRequest(method, path, headers, body, time.monotonic(), address)
 
 
 async def send_reply(send: Send, method: str, reply: Reply) -> None:

@@ -50,7 +50,8 @@ def _request() -> HttpRequest:
     if read is not None:
         return read
     headers = {name.lower(): value for name, value in flask.request.headers.items()}
-    return HttpRequest(flask.request.method, flask.request.path, headers, flask.request.get_data(), time.monotonic())
+    body, address = flask.request.get_data(), flask.request.remote_addr
+    return HttpRequest(flask.request.method, flask.request.path, headers, body, time.monotonic(), address)
 
 
 def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:

@@ -28,6 +28,8 @@ from serving.errors import (
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.protocols.compression import inflate
+from serving.protocols.ending import Ended, Observer, headers
+from serving.protocols.request_id import RequestIds
 from serving.request import InferResponse
 
 log = logging.getLogger(__name__)
@@ -40,13 +42,18 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time."""
+    """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time.
+
+    `address` is the peer's; `client` the name of the key it showed, None where it showed none.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     received: float
+    address: str | None = None
+    client: str | None = None
     #: What the route's pattern found in the path.
     parameters: Mapping[str, str] = field(default_factory=dict)
 
@@ -91,10 +98,20 @@ class Route:
 class Dispatcher:
     """Routes requests to handlers, and turns every way in which a request can end into one Reply."""
 
-    def __init__(self, routes: Iterable[Route], engine: Engine, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        engine: Engine,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        observers: Iterable[Observer] = (),
+    ) -> None:
         self._inflated_bytes = limits.inflated_bytes
         self._engine = engine
         self._metrics = metrics
+        self._observers = tuple(observers)
+        self._ids = RequestIds()
         # One entry per path, holding its methods; a path without parameters is found by a dictionary.
         self._fixed: dict[str, dict[str, Route]] = {}
         self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
@@ -121,14 +138,14 @@ class Dispatcher:
             return Waiting(self, route, request, answer)
         if route.inference:
             self._metrics.in_flight.dec()
-        return answer
+        return self._end(route, request, answer, request_id=self._ids.of(request.headers))
 
     def refuse(self, request: HttpRequest, error: ServingError) -> Reply:
         """Answer a request that a front end could not even read to its end; it counts like any other."""
         try:
             route, request = self._match(request)
         except ServingError:
-            return error_reply(error)
+            return self._failed(None, request, error)
         if route.inference:
             self._metrics.in_flight.inc()
         return self._failed(route, request, error)
@@ -152,14 +169,16 @@ class Dispatcher:
 
     def _failed(self, route: Route | None, request: HttpRequest, error: BaseException) -> Reply:
         """Return the reply for an error, and count it where it ended a request for inference."""
+        request_id = self._ids.of(request.headers)
         if not isinstance(error, ServingError):
-            log.error("event=internal_error path=%r", request.path, exc_info=error)
+            log.error("event=internal_error request_id=%s path=%r", request_id, request.path, exc_info=error)
             error = InternalError("an internal error; the server's log has its cause")
+        labels = ("", "")
         if route is not None and route.inference:
             self._metrics.in_flight.dec()
-            model, version = self._labels(request.parameters)
-            self._metrics.count(model, version, outcome=error.outcome, reason=error.code)
-        return error_reply(error)
+            labels = self._labels(request.parameters)
+            self._metrics.count(*labels, outcome=error.outcome, reason=error.code)
+        return self._end(route, request, error_reply(error), request_id=request_id, error=error, labels=labels)
 
     def _labels(self, parameters: Mapping[str, str]) -> tuple[str, str]:
         """Return the model and version of the repository that a request meant; empty where there is none such."""
@@ -170,12 +189,40 @@ class Dispatcher:
             known = any(status.name == model for status in self._engine.index())
             return (model if known else ""), ""
 
-    def answered(self, response: InferResponse, seconds: float) -> None:
-        """Count a request for inference that got its answer."""
-        version = str(response.version)
+    def _answered(self, route: Route, request: HttpRequest, reply: Reply, response: Any, encoding: float) -> Reply:
+        """Return the reply of a request that was waited for, and count it where it was one for inference."""
+        request_id = self._ids.of(request.headers)
+        if not route.inference:
+            return self._end(route, request, reply, request_id=request_id)
+        labels = response.model, str(response.version)
         self._metrics.in_flight.dec()
-        self._metrics.count(response.model, version, outcome="ok")
-        self._metrics.request_seconds.labels(response.model, version).observe(seconds)
+        self._metrics.count(*labels, outcome="ok")
+        self._metrics.request_seconds.labels(*labels).observe(time.monotonic() - request.received)
+        return self._end(
+            route, request, reply, request_id=request_id, labels=labels, response=response, encoding=encoding
+        )
+
+    def _end(
+        self,
+        route: Route | None,
+        request: HttpRequest,
+        reply: Reply,
+        *,
+        request_id: str,
+        error: ServingError | None = None,
+        labels: tuple[str, str] = ("", ""),
+        response: InferResponse | None = None,
+        encoding: float = 0.0,
+    ) -> Reply:
+        """Return a reply with the headers that every answer has, and tell the observers, if there are any."""
+        ended = time.monotonic()
+        own = headers(response, request_id=request_id, received=request.received, encoding=encoding, ended=ended)
+        reply = Reply(reply.status, reply.body, reply.media_type, (*reply.headers, *own))
+        if self._observers:
+            record = Ended.of(request, reply, route, request_id, error, labels, response, encoding, ended)
+            for observer in self._observers:
+                observer.finished(record)
+        return reply
 
 
 class Waiting:
@@ -193,14 +240,13 @@ class Waiting:
         """Return the answer. The future must be done."""
         try:
             response = self.future.result(timeout=0)
+            encoding = time.monotonic()
             reply = self._pending.encode(response)
         except CancelledError:
             return self._end(Cancelled("the request was cancelled"))
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._end(error)
-        if self._route.inference:
-            self._dispatcher.answered(response, time.monotonic() - self._request.received)
-        return reply
+        return self._dispatcher._answered(self._route, self._request, reply, response, encoding)
 
     def expired(self) -> Reply:
         """Give the request up because its deadline has passed, and return what to say."""
@@ -229,27 +275,6 @@ def error_reply(error: ServingError) -> Reply:
     if isinstance(error, MethodNotAllowed) and error.expected:
         headers.append(("allow", error.expected))
     return Reply(error.http_status, orjson.dumps(error.to_json()), headers=tuple(headers))
-
-
-def inference_headers(request: HttpRequest, response: InferResponse, *, submitted: float, encoding: float) -> Headers:
-    """Return what every inference answer carries: the version that made it, and where its time went (in ms).
-
-    `submitted` and `encoding` are the monotonic times at which the request went to the engine and its answer came back to
-    be encoded. See https://www.w3.org/TR/server-timing/.
-    """
-    timings, now = response.timings, time.monotonic()
-    stages = (
-        ("decode", submitted - request.received),
-        ("queue", timings.queue),
-        ("batch", timings.join + timings.split),
-        ("compute", timings.run),
-        ("encode", now - encoding),
-        ("total", now - request.received),
-    )
-    return (
-        ("sameway-version", f"{response.model}/{response.version} sha256:{response.digest}"),
-        ("server-timing", ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages)),
-    )
 
 
 def version_of(parameters: Mapping[str, str]) -> int | None:
