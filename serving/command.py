@@ -8,6 +8,7 @@ A version is served once its checksums are right and its golden sample has been 
 """
 
 import argparse
+import importlib.metadata
 import logging
 import os
 import socket
@@ -20,10 +21,14 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from models.repository import Repository, RepositoryError
+from serving.access_log import AccessLog
 from serving.engine.local import LocalEngine
 from serving.frontends.server import Server
+from serving.gpu import GpuCollector, find_nvml
 from serving.limits import Limits
+from serving.line_writer import LineWriter
 from serving.metrics import Metrics
+from serving.protocols.ending import Observer
 from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
@@ -67,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             place, found_value = (f"{problem['loc'][0]}: ", f", found {problem['input']!r}") if problem["loc"] else ("", "")
             _complain(f"{place}{problem['msg']}{found_value}")
         return 2
-    except RepositoryError as error:
+    except (RepositoryError, ObserverError) as error:
         _complain(str(error))
         return 2
     except ModuleNotFoundError as missing:
@@ -96,6 +101,7 @@ class Wired:
     engine: LocalEngine
     dispatcher: Dispatcher
     limits: Limits
+    observers: tuple[Observer, ...]
 
 
 def wire(settings: Settings) -> Wired:
@@ -103,6 +109,9 @@ def wire(settings: Settings) -> Wired:
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
+    if (nvml := find_nvml()) is not None:
+        metrics.registry.register(GpuCollector(nvml))
+    observers = _observers(settings, metrics)
     engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
@@ -112,7 +121,33 @@ def wire(settings: Settings) -> Wired:
         *Operations(metrics).routes(),
     ]
     routes += OpenApi(routes, engine).routes()
-    return Wired(engine, Dispatcher(routes, engine, metrics, limits), limits)
+    dispatcher = Dispatcher(routes, engine, metrics, limits, observers=observers)
+    return Wired(engine, dispatcher, limits, observers)
+
+
+class ObserverError(Exception):
+    """What is asked for cannot be done with what is installed, or with what the environment says."""
+
+
+def _observers(settings: Settings, metrics: Metrics) -> tuple[Observer, ...]:
+    """Return who is told of every request; nothing is imported for one that is off."""
+    observers: list[Observer] = []
+    if settings.telemetry:
+        try:
+            from serving.telemetry import TelemetryError, from_environment
+        except ModuleNotFoundError as missing:
+            raise ObserverError(f"telemetry needs the package {missing.name!r}: pip install 'sameway[otel]'") from missing
+        try:
+            observers.append(from_environment(os.environ, version=importlib.metadata.version("sameway")))
+        except TelemetryError as error:
+            raise ObserverError(str(error)) from error
+    # After it: telemetry finds the trace that the line names.
+    if settings.access_log != "off":
+        writer = LineWriter(sys.stdout.fileno())
+        log = AccessLog(settings.access_log, sample=settings.access_log_sample, writer=writer)
+        metrics.registry.register(log)
+        observers.append(log)
+    return tuple(observers)
 
 
 def _app(frontend: str, wired: Wired) -> ASGIApp:
@@ -141,6 +176,8 @@ def _serve(settings: Settings, app: ASGIApp, wired: Wired, listener: socket.sock
     loading.start()
     server.run_on(listener)
     wired.engine.close(drain_seconds=settings.drain_seconds)
+    for observer in wired.observers:
+        observer.close()
     log.info("event=stopped")
     # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
     loading.join(_OPENING_SECONDS)

@@ -27,11 +27,11 @@ DIRECTIONS = {
 #: Inside serving, from the outside in; each may import its own layer and those after it.
 LAYERS = (
     ("command", "settings"),
-    ("frontends",),
+    ("frontends", "access_log", "telemetry"),
     ("protocols", "limits"),
     ("engine",),
     ("backends", "model_config"),
-    ("wire", "metrics", "errors", "request"),
+    ("wire", "metrics", "errors", "request", "gpu", "line_writer"),
 )
 
 #: The same for `models/*.py`, the files that serving may use: what they may import besides the standard library and numpy.
@@ -189,7 +189,20 @@ def test_serving_neither_unpickles_nor_evaluates(path: Path) -> None:
     ("module", "absent"),
     [
         ("cli", {"torch", "numpy", "fastapi", "onnxruntime", "lightning"}),
-        ("serving.command", {"torch", "lightning", "pytorch_lightning", "onnx", "onnxscript", "onnxruntime", "safetensors"}),
+        (
+            "serving.command",
+            {
+                "torch",
+                "lightning",
+                "pytorch_lightning",
+                "onnx",
+                "onnxscript",
+                "onnxruntime",
+                "safetensors",
+                "opentelemetry",
+                "pynvml",
+            },
+        ),
         ("models.spec", {"torch", "PIL"}),
     ],
 )

@@ -96,9 +96,7 @@ class Instance:
                 entry.future.set_exception(InferenceFailed("the model could not compute this batch"))
             return
         now = time.monotonic()
-        timings = [
-            Timings(taken - entry.queued, joined - taken, ran - joined, now - ran, entry.queued) for entry in entries
-        ]
+        timings = [Timings(taken - entry.queued, joined - taken, ran - joined, now - ran, entry.queued) for entry in entries]
         self._statistics.batch(rows, timings)
         for entry, part, stages in zip(entries, parts, timings, strict=True):
             entry.future.set_result(self._response(entry, part, stages))
@@ -112,6 +110,4 @@ class Instance:
         request, identity = entry.request, self._identity
         wanted = request.outputs
         selected = outputs if wanted is None else {name: outputs[name] for name in wanted}
-        return InferResponse(
-            identity.model, identity.version, identity.digest, selected, request.id, timings, entry.rows
-        )
+        return InferResponse(identity.model, identity.version, identity.digest, selected, request.id, timings, entry.rows)

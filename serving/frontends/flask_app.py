@@ -4,6 +4,7 @@
 server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences only.
 """
 
+import atexit
 import time
 from concurrent.futures import CancelledError
 
@@ -84,4 +85,6 @@ def _dispatcher_from_environment() -> Dispatcher:
 
     wired = wire(Settings())
     wired.engine.load_all()
+    for observer in wired.observers:
+        atexit.register(observer.close)  # nobody tells an application under gunicorn that it stops
     return wired.dispatcher

@@ -198,9 +198,7 @@ class Dispatcher:
         self._metrics.in_flight.dec()
         self._metrics.count(*labels, outcome="ok")
         self._metrics.request_seconds.labels(*labels).observe(time.monotonic() - request.received)
-        return self._end(
-            route, request, reply, request_id=request_id, labels=labels, response=response, encoding=encoding
-        )
+        return self._end(route, request, reply, request_id=request_id, labels=labels, response=response, encoding=encoding)
 
     def _end(
         self,

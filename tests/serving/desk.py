@@ -3,7 +3,7 @@
 import concurrent.futures
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from models.tensors import Array
 from serving.engine.local import LocalEngine
 from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.protocols.ending import Observer
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
 from serving.protocols.route import Dispatcher, HttpRequest, Reply, Route, Waiting
@@ -25,7 +26,13 @@ class Desk:
     """Everything behind the front ends: models of a repository, loaded, and the dispatch of all routes."""
 
     def __init__(
-        self, root: Path, *, limits: Limits | None = None, load: bool = True, more: list[Route] | None = None
+        self,
+        root: Path,
+        *,
+        limits: Limits | None = None,
+        load: bool = True,
+        more: list[Route] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.limits = limits or Limits()
         self.metrics = Metrics()
@@ -33,7 +40,7 @@ class Desk:
         routes = [*V2(self.engine, self.limits).routes(), *Predict(self.engine, self.limits).routes()]
         routes += V2Repository(self.engine, self.limits, management=False).routes()
         routes += [*Operations(self.metrics).routes(), *(more or [])]
-        self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits)
+        self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits, observers=observers)
         if load:
             self.engine.load_all()
 
