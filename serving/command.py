@@ -143,6 +143,8 @@ def _observers(settings: Settings, metrics: Metrics) -> tuple[Observer, ...]:
             raise ObserverError(str(error)) from error
     # After it: telemetry finds the trace that the line names.
     if settings.access_log != "off":
+        if sys.stdout is None:  # closed by whoever started the process
+            raise ObserverError("access_log: there is no standard output")
         writer = LineWriter(sys.stdout.fileno())
         log = AccessLog(settings.access_log, sample=settings.access_log_sample, writer=writer)
         metrics.registry.register(log)

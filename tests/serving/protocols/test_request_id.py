@@ -13,7 +13,7 @@ def test_a_client_s_own_id_is_kept_as_it_is(given: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", " ", "a b", "x" * 129, "a\n", "a\r\nset-cookie: b", "\x1b[31m", 'a"', "a,b", "é", "１", "a\0", "a\x7f", "%41"],
+    ["", " ", "a b", "x" * 129, "a\n", "a\r\nset-cookie: b", "\x1b[31m", 'a"', "a,b", "é", "\uff11", "a\0", "a\x7f", "%41"],
 )
 def test_an_id_that_could_say_more_than_itself_is_replaced(given: str) -> None:
     found = RequestIds().of({"x-request-id": given})
