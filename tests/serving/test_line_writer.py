@@ -90,7 +90,12 @@ def test_a_descriptor_that_cannot_be_written_is_reported_once_and_its_lines_coun
 def test_many_threads_may_have_lines(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         writer = LineWriter(file.fileno())
-        threads = [threading.Thread(target=lambda: [writer.put(b"line\n") for _ in range(500)]) for _ in range(8)]
+
+        def put() -> None:
+            for _ in range(500):
+                writer.put(b"line\n")
+
+        threads = [threading.Thread(target=put) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

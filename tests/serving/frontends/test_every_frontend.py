@@ -90,6 +90,15 @@ def test_every_inference_answer_carries_version_and_stage_times(client: Client) 
         assert headers["server-timing"].startswith("decode;dur=")
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/ready", "/metrics", "/nowhere", INFER, "/v2/models/nobody/ready"])
+def test_every_answer_carries_its_request_s_id_and_its_time(client: Client, path: str) -> None:
+    for method in ("GET", "POST"):
+        headers = client.ask(method, path, b"", {"x-request-id": "mine"}).headers
+        assert headers["x-request-id"] == "mine"
+        assert "total;dur=" in headers["server-timing"]
+        assert client.ask(method, path, b"", {"x-request-id": "not mine"}).headers["x-request-id"] not in ("", "not mine")
+
+
 @pytest.mark.parametrize("content_type", [None, "application/json", "application/octet-stream", "text/plain", "junk/;;="])
 def test_no_decision_is_made_by_content_type(client: Client, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}

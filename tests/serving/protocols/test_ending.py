@@ -153,7 +153,7 @@ def test_a_fault_of_ours_is_logged_with_the_id_that_its_client_has(desk: Desk, c
 
 def test_a_record_holds_no_body(desk: Desk, notes: Notes) -> None:
     desk.ask("POST", INFER, GOOD)
-    assert GOOD not in [getattr(notes.only(), name) for name in Ended.__slots__]  # type: ignore[attr-defined]
+    assert GOOD not in [getattr(notes.only(), name) for name in Ended.__slots__]
 
 
 def test_answers_without_a_model_are_not_taken_for_one(desk: Desk, notes: Notes) -> None:
