@@ -8,7 +8,6 @@ A version is served once its checksums are right and its golden sample has been 
 """
 
 import argparse
-import importlib.metadata
 import logging
 import os
 import socket
@@ -21,13 +20,11 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from models.repository import Repository, RepositoryError
-from serving.access_log import AccessLog
 from serving.engine.local import LocalEngine
 from serving.frontends.server import Server
-from serving.gpu import GpuCollector, find_nvml
 from serving.limits import Limits
-from serving.line_writer import LineWriter
 from serving.metrics import Metrics
+from serving.observers import ObserverError, observers_of
 from serving.protocols.ending import Observer
 from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
@@ -109,9 +106,7 @@ def wire(settings: Settings) -> Wired:
     # A second series per series, with the time of its creation, is nothing that our queries ask for.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics()
-    if (nvml := find_nvml()) is not None:
-        metrics.registry.register(GpuCollector(nvml))
-    observers = _observers(settings, metrics)
+    observers = observers_of(settings, metrics)
     engine = LocalEngine(Repository(settings.repository), metrics, models=settings.models)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
@@ -123,33 +118,6 @@ def wire(settings: Settings) -> Wired:
     routes += OpenApi(routes, engine).routes()
     dispatcher = Dispatcher(routes, engine, metrics, limits, observers=observers)
     return Wired(engine, dispatcher, limits, observers)
-
-
-class ObserverError(Exception):
-    """What is asked for cannot be done with what is installed, or with what the environment says."""
-
-
-def _observers(settings: Settings, metrics: Metrics) -> tuple[Observer, ...]:
-    """Return who is told of every request; nothing is imported for one that is off."""
-    observers: list[Observer] = []
-    if settings.telemetry:
-        try:
-            from serving.telemetry import TelemetryError, from_environment
-        except ModuleNotFoundError as missing:
-            raise ObserverError(f"telemetry needs the package {missing.name!r}: pip install 'sameway[otel]'") from missing
-        try:
-            observers.append(from_environment(os.environ, version=importlib.metadata.version("sameway")))
-        except TelemetryError as error:
-            raise ObserverError(str(error)) from error
-    # After it: telemetry finds the trace that the line names.
-    if settings.access_log != "off":
-        if sys.stdout is None:  # closed by whoever started the process
-            raise ObserverError("access_log: there is no standard output")
-        writer = LineWriter(sys.stdout.fileno())
-        log = AccessLog(settings.access_log, sample=settings.access_log_sample, writer=writer)
-        metrics.registry.register(log)
-        observers.append(log)
-    return tuple(observers)
 
 
 def _app(frontend: str, wired: Wired) -> ASGIApp:

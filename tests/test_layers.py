@@ -26,7 +26,7 @@ DIRECTIONS = {
 
 #: Inside serving, from the outside in; each may import its own layer and those after it.
 LAYERS = (
-    ("command", "settings"),
+    ("command", "observers", "settings"),
     ("frontends", "access_log", "telemetry"),
     ("protocols", "limits"),
     ("engine",),

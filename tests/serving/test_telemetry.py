@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanKind
 
 import cli
 from serving import command
+from serving.observers import ObserverError
 from serving.protocols.ending import Ended
 from serving.request import InferResponse, Timings
 from serving.settings import Settings
@@ -213,7 +214,7 @@ def test_without_the_extra_it_ends_with_2_and_says_what_to_install(
 ) -> None:
     monkeypatch.delitem(sys.modules, "serving.telemetry", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(command.ObserverError):
+    with pytest.raises(ObserverError):
         command.wire(Settings(repository=toy_repository, telemetry=True))
     assert cli.main(["serve", "--repository", str(toy_repository), "--telemetry"]) == 2
     shown = capsys.readouterr().err
