@@ -26,10 +26,12 @@ _RETRY_SECONDS = 1
 class Admission:
     """One request that was let in. It is ended once, however the request ends; a second end changes nothing."""
 
-    __slots__ = ("_places",)
+    __slots__ = ("_places", "client")
 
-    def __init__(self, places: threading.Semaphore | None) -> None:
+    def __init__(self, places: threading.Semaphore | None, client: str | None) -> None:
         self._places = places
+        #: The name of the key that the request presented, None where there are no keys.
+        self.client = client
 
     def end(self) -> None:
         """Give back the place among its key's requests."""
@@ -70,7 +72,7 @@ class Access:
         places = None if key is None else self._places.get(key.name)
         if places is not None and not places.acquire(blocking=False):
             raise Overloaded("this key has as many requests under way as it may", retry_after_seconds=_RETRY_SECONDS)
-        return Admission(places)
+        return Admission(places, None if key is None else key.name)
 
     def _identify(self, keys: Keys, headers: Mapping[str, str]) -> Key:
         """Return the key that the headers present; raise Unauthorized, with one message for none and for a wrong one."""

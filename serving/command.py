@@ -21,7 +21,8 @@ from models.signing import SigningError
 from serving import keys
 from serving.frontends.tls import TlsError
 from serving.keys import KeysError
-from serving.process import begin_logging, front_end, serve, tls_of, wired_alone
+from serving.observers import ObserverError
+from serving.process import begin_logging, check, front_end, serve, tls_of, wired_alone
 from serving.settings import Settings
 from serving.supervisor import Supervisor
 
@@ -52,16 +53,20 @@ def run(arguments: argparse.Namespace) -> int:
         for name in settings.models or ():
             if name not in found:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
-        wired = wired_alone(settings)
-        app = front_end(settings.frontend, wired)
         tls = tls_of(settings)
+        wired = app = None
+        if settings.workers == 1:
+            wired = wired_alone(settings)
+            app = front_end(settings.frontend, wired)
+        else:
+            check(settings)  # each worker puts its own together, from settings that are known to be right
     except ValidationError as error:
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
             place, found_value = (f"{problem['loc'][0]}: ", f", found {problem['input']!r}") if problem["loc"] else ("", "")
             _complain(f"{place}{problem['msg']}{found_value}")
         return 2
-    except (KeysError, RepositoryError, SigningError, TlsError) as error:
+    except (KeysError, ObserverError, RepositoryError, SigningError, TlsError) as error:
         _complain(str(error))
         return 2
     except ModuleNotFoundError as missing:
@@ -85,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     begin_logging(settings)
     if settings.keys is not None and (exposure := keys.exposed(settings.keys)) is not None:
         log.warning("event=keys_exposed file=%r reason=%r", str(settings.keys), exposure)
-    if settings.workers > 1:
+    if wired is None or app is None:
         return Supervisor(settings, listeners).run()
     return serve(settings, app, wired, listeners, tls=tls)
 

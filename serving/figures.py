@@ -94,8 +94,10 @@ class Layout:
     #: Gauges: what is there now, of this process.
     QUEUED_ROWS = LAST + 1
     IN_FLIGHT = QUEUED_ROWS + 1
+    #: Of the server: lines of the access log that could not be written.
+    DROPPED = IN_FLIGHT + 1
     #: Entries of five: rows of a batch, how many such batches, join, run, split. Of the sizes that come first.
-    SIZES = IN_FLIGHT + 1
+    SIZES = DROPPED + 1
     SIZE_NUMBERS: ClassVar = 5
     MOST_SIZES: ClassVar = (NUMBERS - SIZES) // SIZE_NUMBERS
 
@@ -122,6 +124,7 @@ class Figures:
     last: int = 0
     queued_rows: int = 0
     in_flight: int = 0
+    dropped: int = 0
     sizes: dict[int, Size] = field(default_factory=dict)
 
     def add(self, numbers: Sequence[float], *, live: bool) -> None:
@@ -138,6 +141,7 @@ class Figures:
         self.run += numbers[Layout.RUN]
         self.split += numbers[Layout.SPLIT]
         self.failed += numbers[Layout.FAILED]
+        self.dropped += int(numbers[Layout.DROPPED])
         self.last = max(self.last, int(numbers[Layout.LAST]))
         if live:
             self.queued_rows += int(numbers[Layout.QUEUED_ROWS])

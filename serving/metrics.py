@@ -69,6 +69,10 @@ class Metrics:
             return
         self._of(model, "").change(Layout.ended(end), 1.0)
 
+    def dropped_lines(self, count: int) -> None:
+        """Count lines of the access log that could not be written."""
+        self._server.change(Layout.DROPPED, float(count))
+
     def retire(self, model: str, version: int) -> None:
         """Let a version's series go; how its requests ended stays with its model."""
         with self._lock:
@@ -247,6 +251,11 @@ class _Exposition(Collector):
         yield queue
         in_flight = sum(one.in_flight for one in figures.values())
         yield GaugeMetricFamily("sameway_in_flight", "Requests accepted and not yet answered.", value=in_flight)
+        yield CounterMetricFamily(
+            "sameway_access_log_dropped",
+            "Lines of the access log that could not be written.",
+            value=sum(one.dropped for one in figures.values()),
+        )
         yield states
         info = GaugeMetricFamily(
             "sameway_model_info",

@@ -1,5 +1,6 @@
 """One server process: put together, run, and ended. The one place where concrete classes are chosen."""
 
+import importlib
 import logging
 import os
 import signal
@@ -25,6 +26,8 @@ from serving.health import HANGS, Health
 from serving.keys import Keys, KeysError, Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.observers import check_observers, observers_of
+from serving.protocols.ending import Observer
 from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
@@ -60,6 +63,7 @@ class Wired:
     management: Management
     dispatcher: Dispatcher
     limits: Limits
+    observers: tuple[Observer, ...]
 
 
 def engine_of(settings: Settings, metrics: Metrics) -> LocalEngine:
@@ -88,7 +92,18 @@ def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, managemen
         *Operations(metrics).routes(),
     ]
     routes += OpenApi(routes, engine).routes()
-    return Wired(engine, metrics, management, Dispatcher(routes, engine, metrics, limits, access), limits)
+    observers = observers_of(settings, metrics)
+    dispatcher = Dispatcher(routes, engine, metrics, limits, access=access, observers=observers)
+    return Wired(engine, metrics, management, dispatcher, limits, observers)
+
+
+def check(settings: Settings) -> None:
+    """Raise what `wire` and `front_end` would for settings that cannot be used, and begin nothing."""
+    trust_of(settings)
+    _manageable(settings, None if settings.keys is None else keys.read(settings.keys))
+    check_observers(settings)
+    if settings.frontend == "flask":
+        importlib.import_module("flask")
 
 
 def wired_alone(settings: Settings) -> Wired:
@@ -165,6 +180,8 @@ def serve(
     if watch is not None:
         watch.stop()
     wired.engine.close(drain_seconds=server.drain_seconds_left())
+    for observer in wired.observers:
+        observer.close()
     log.info("event=stopped")
     # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
     loading.join(_OPENING_SECONDS)

@@ -25,12 +25,16 @@ class InferRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds a request spent in each stage inside the engine: waiting, joined to a batch, running, split from it."""
+    """Seconds a request spent in each stage inside the engine: waiting, joined to a batch, running, split from it.
+
+    The stages follow each other without a gap from `queued` on, a time of `time.monotonic`.
+    """
 
     queue: float
     join: float
     run: float
     split: float
+    queued: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,4 +50,5 @@ class InferResponse:
     outputs: Tensors
     id: str | None
     timings: Timings
+    rows: int = 1
     verified: bool = True

@@ -57,6 +57,13 @@ class Settings(BaseSettings):
         default=False, description="open TorchScript files without a manifest, which may run code"
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1, description="largest request body")
+    access_log: Literal["off", "text", "json"] = Field(
+        default="off", description="a line on standard output for every request but probes that went well: off, text or json"
+    )
+    access_log_sample: float = Field(
+        default=1.0, ge=0, le=1, description="share of the requests that went well in the access log; all others are always"
+    )
+    telemetry: bool = Field(default=False, description="send OpenTelemetry spans, as the OTEL_* variables say; extra otel")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
 
     @model_validator(mode="after")

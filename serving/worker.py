@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from serving.counters import Counters
 from serving.engine.delegate import Delegate
 from serving.engine.link import Link
+from serving.keys import KeysError
 from serving.metrics import Metrics
+from serving.observers import ObserverError
 from serving.process import begin_logging, engine_of, front_end, serve, tls_of, wire
 from serving.settings import Settings
 
@@ -35,7 +37,11 @@ def main(words: Sequence[str]) -> int:
     # Without a supervisor nobody would replace this process: it finishes what it has accepted, and ends.
     engine = engine_of(settings, metrics)
     delegate = Delegate(link, engine.management, on_end=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    wired = wire(settings, engine, metrics, management=delegate)
+    try:
+        wired = wire(settings, engine, metrics, management=delegate)
+    except (KeysError, ObserverError) as error:  # a file has changed since the supervisor read it
+        log.error("event=cannot_start reason=%r", str(error))
+        return CANNOT_FOLLOW
     wanted = {name: None if versions is None else tuple(versions) for name, versions in facts["wanted"].items()}
 
     def begin() -> None:

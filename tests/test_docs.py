@@ -22,6 +22,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 RUN_ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
     "make test": (".ci/run", "make test"),
+    "sameway serve --access-log json": ("tests/serving/test_access_log.py", '"--access-log", "json"'),
+    "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sameway serve --telemetry": (
+        "tests/serving/test_telemetry.py",
+        '"--telemetry"',
+    ),
     "docker build --target serve -t sameway:serve .": ("tests/deploy/test_docker.py", '"--target", "serve"'),
     "docker run --read-only -p 8000:8000 sameway:serve": ("tests/deploy/test_docker.py", '"--read-only"'),
 }

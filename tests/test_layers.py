@@ -26,13 +26,13 @@ DIRECTIONS = {
 
 #: Inside serving, from the outside in; each may import its own layer and those after it.
 LAYERS = (
-    ("command", "supervisor", "worker", "process", "health", "control_plane", "settings", "new_key"),
-    ("frontends",),
+    ("command", "supervisor", "worker", "process", "health", "control_plane", "observers", "settings", "new_key"),
+    ("frontends", "access_log", "telemetry"),
     ("protocols", "limits"),
     ("access",),
     ("engine",),
     ("backends", "model_config", "triton_config", "protobuf_fields", "protobuf_text"),
-    ("wire", "metrics", "figures", "counters", "errors", "request", "keys"),
+    ("wire", "metrics", "figures", "counters", "errors", "request", "keys", "gpu", "line_writer"),
 )
 
 #: The same for `models/*.py`, the files that serving may use: what they may import besides the standard library and numpy.
@@ -193,7 +193,20 @@ def test_serving_neither_unpickles_nor_evaluates(path: Path) -> None:
     ("module", "absent"),
     [
         ("cli", {"torch", "numpy", "fastapi", "onnxruntime", "lightning"}),
-        ("serving.command", {"torch", "lightning", "pytorch_lightning", "onnx", "onnxscript", "onnxruntime", "safetensors"}),
+        (
+            "serving.command",
+            {
+                "torch",
+                "lightning",
+                "pytorch_lightning",
+                "onnx",
+                "onnxscript",
+                "onnxruntime",
+                "safetensors",
+                "opentelemetry",
+                "pynvml",
+            },
+        ),
         ("models.spec", {"torch", "PIL"}),
     ],
 )

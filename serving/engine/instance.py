@@ -117,7 +117,7 @@ class Instance:
         queued = [taken - entry.queued for entry in entries]
         self._series.batch(rows, queued, join=joined - taken, run=ran - joined, split=now - ran)
         for entry, part, waited in zip(entries, parts, queued, strict=True):
-            timings = Timings(waited, joined - taken, ran - joined, now - ran)
+            timings = Timings(waited, joined - taken, ran - joined, now - ran, entry.queued)
             entry.future.set_result(self._response(entry, part, timings))
         # All that kept this thread from the next batch, also what it did after the answers were there.
         self._batcher.finished(rows, time.monotonic() - taken)
@@ -127,5 +127,5 @@ class Instance:
         wanted = request.outputs
         selected = outputs if wanted is None else {name: outputs[name] for name in wanted}
         return InferResponse(
-            identity.model, identity.version, identity.digest, selected, request.id, timings, identity.verified
+            identity.model, identity.version, identity.digest, selected, request.id, timings, entry.rows, identity.verified
         )

@@ -25,8 +25,10 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
     """
     headers = _headers(scope)
     method, path = scope["method"], _path(scope)
+    # None where a server has no address for its peer, as on a Unix socket.
+    address = peer[0] if (peer := scope.get("client")) else None
     on_management = MANAGEMENT in (scope.get("extensions") or {})
-    head = HttpRequest(method, path, headers, b"", time.monotonic(), on_management=on_management)
+    head = HttpRequest(method, path, headers, b"", time.monotonic(), address, on_management=on_management)
     if _has_body(headers) and (refusal := dispatcher.turned_away(head)) is not None:
         return closing(refusal)
     try:

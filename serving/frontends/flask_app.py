@@ -4,6 +4,7 @@
 server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences only.
 """
 
+import atexit
 import time
 from concurrent.futures import CancelledError
 
@@ -50,7 +51,8 @@ def _request() -> HttpRequest:
     if read is not None:
         return read
     headers = {name.lower(): value for name, value in flask.request.headers.items()}
-    return HttpRequest(flask.request.method, flask.request.path, headers, flask.request.get_data(), time.monotonic())
+    body, address = flask.request.get_data(), flask.request.remote_addr
+    return HttpRequest(flask.request.method, flask.request.path, headers, body, time.monotonic(), address)
 
 
 def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
@@ -86,4 +88,6 @@ def _dispatcher_from_environment() -> Dispatcher:
 
     wired = wired_alone(Settings())
     wired.engine.load_all()
+    for observer in wired.observers:
+        atexit.register(observer.close)  # nobody tells an application under gunicorn that it stops
     return wired.dispatcher

@@ -29,6 +29,7 @@ from uvicorn.server import ServerState
 from serving.errors import HeadersTooLarge, MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
 from serving.frontends.lingering import Lingering
 from serving.limits import Limits
+from serving.protocols.request_id import HEADER, RequestIds
 from serving.protocols.route import error_reply
 
 #: The ASGI scope's extension under which the edge offers to call a function when the client leaves.
@@ -59,10 +60,11 @@ class Held:
 
 
 class Process:
-    """What all connections of one process share: whether it is stopping, and how many bytes of bodies it holds."""
+    """What all connections of one process share: whether it is stopping, how many bytes of bodies it holds, request ids."""
 
     def __init__(self, limits: Limits) -> None:
         self.stopping = False
+        self.request_ids = RequestIds()
         self.held = Held(limits.bodies_bytes)
         #: The address of the listener for management, None where there is none.
         self.management: tuple[str, int] | None = None
@@ -282,12 +284,19 @@ class HttpEdge(HttpToolsProtocol):
     def _refuse(self, error: ServingError) -> None:
         """Answer the request being read with an error and end the connection, after the answers that are due before."""
         self._set_timer(None)
-        self._farewell = _farewell(error)
+        self._farewell = _farewell(error, self._request_id())
         unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
         if unfinished:
             self._abandon_unfinished()
         if self._answered():
             self._say_farewell()
+
+    def _request_id(self) -> str:
+        """Return the id of the request being refused: its client's own, where its head came as far as that."""
+        # Between two requests the list is that of the one before, and before the first there is none.
+        headers = (self.headers or ()) if self._in_head or self._in_body else ()
+        given = [value for name, value in headers if name == HEADER.encode()]
+        return self._process.request_ids.of({HEADER: b", ".join(given).decode("latin-1")})
 
     def _abandon_unfinished(self) -> None:
         """Take the request whose body will never be whole away from the application."""
@@ -372,13 +381,14 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-def _farewell(error: ServingError) -> bytes:
+def _farewell(error: ServingError, request_id: str) -> bytes:
     """Return an error as the bytes of an answer after which the connection is closed."""
     reply = error_reply(error)
     headers = {
         "content-type": reply.media_type,
         "content-length": str(len(reply.body)),
         "connection": "close",
+        HEADER: request_id,
         **dict(reply.headers),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -5,7 +5,6 @@ curl -F image=@seven.png http://127.0.0.1:8000/predict/digits
 """
 
 import logging
-import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from serving.limits import Limits
 from serving.protocols.current import on_current
 from serving.protocols.decoding import DecodingPool
 from serving.protocols.multipart import file_in
-from serving.protocols.route import HttpRequest, Pending, Reply, Route, inference_headers
+from serving.protocols.route import HttpRequest, Pending, Reply, Route
 from serving.request import InferRequest, InferResponse
 
 if TYPE_CHECKING:
@@ -68,14 +67,7 @@ class Predict:
             future = self._decoding.submit(lambda: submit(image))
         else:
             future = submit(image)
-        submitted = time.monotonic()
-
-        def encode(response: InferResponse) -> Reply:
-            encoding = time.monotonic()
-            body = _answer(content.output, response)
-            return Reply(200, body, headers=inference_headers(request, response, submitted=submitted, encoding=encoding))
-
-        return Pending(future, deadline, encode)
+        return Pending(future, deadline, lambda response: Reply(200, _answer(content.output, response)))
 
     def _file(self, request: HttpRequest) -> bytes:
         """Return the file a request carries. Only a form is told by its type: anything else is taken for the file itself."""

@@ -32,6 +32,8 @@ from serving.keys import Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.protocols.compression import inflate
+from serving.protocols.ending import Ended, Observer, headers
+from serving.protocols.request_id import RequestIds
 from serving.request import InferResponse
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ Headers = tuple[tuple[str, str], ...]
 class HttpRequest:
     """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time.
 
-    `on_management` tells that the listener for management took the connection. `admission` is there once it was let in.
+    `address` is the peer's; `on_management` tells that the listener for management took the connection. `admission` is there
+    once it was let in.
     """
 
     method: str
@@ -54,6 +57,7 @@ class HttpRequest:
     headers: Mapping[str, str]
     body: bytes
     received: float
+    address: str | None = None
     #: What the route's pattern found in the path.
     parameters: Mapping[str, str] = field(default_factory=dict)
     on_management: bool = False
@@ -103,13 +107,22 @@ class Dispatcher:
     """Routes requests to handlers, and turns every way in which a request can end into one Reply."""
 
     def __init__(
-        self, routes: Iterable[Route], engine: Engine, metrics: Metrics, limits: Limits, access: Access | None = None
+        self,
+        routes: Iterable[Route],
+        engine: Engine,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        access: Access | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         """`access` None: everybody may do everything."""
         self._access = access or Access()
         self._inflated_bytes = limits.inflated_bytes
         self._engine = engine
         self._metrics = metrics
+        self._observers = tuple(observers)
+        self._ids = RequestIds()
         # One entry per path, holding its methods; a path without parameters is found by a dictionary.
         self._fixed: dict[str, dict[str, Route]] = {}
         self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
@@ -138,7 +151,7 @@ class Dispatcher:
         self._leave(request)
         if route.inference:
             self._metrics.end(*self._meant(request), None, time.monotonic() - request.received)
-        return answer
+        return self._end(route, request, answer, request_id=self._ids.of(request.headers))
 
     def turned_away(self, request: HttpRequest) -> Reply | None:
         """Return the reply for a request that may not pass, judged by its head alone; None where its body may come.
@@ -162,7 +175,7 @@ class Dispatcher:
         try:
             route, request = self._match(request)
         except ServingError:
-            return error_reply(error)
+            return self._failed(None, request, error)
         if route.inference:
             self._metrics.begin()
         try:
@@ -201,14 +214,18 @@ class Dispatcher:
 
     def _failed(self, route: Route | None, request: HttpRequest, error: BaseException) -> Reply:
         """Return the reply for an error, and count it where it ended a request for inference."""
+        request_id = self._ids.of(request.headers)
         if not isinstance(error, ServingError):
-            log.error("event=internal_error path=%r", request.path, exc_info=error)
+            log.error("event=internal_error request_id=%s path=%r", request_id, request.path, exc_info=error)
             error = InternalError("an internal error; the server's log has its cause")
+        labels = ("", "")
         if route is not None:
             self._leave(request)
             if route.inference:
-                self._metrics.end(*self._meant(request), error, time.monotonic() - request.received)
-        return error_reply(error)
+                model, version = self._meant(request)
+                self._metrics.end(model, version, error, time.monotonic() - request.received)
+                labels = model, "" if version is None else str(version)
+        return self._end(route, request, error_reply(error), request_id=request_id, error=error, labels=labels)
 
     def _leave(self, request: HttpRequest) -> None:
         """Let others have the place of a request that has ended."""
@@ -226,11 +243,37 @@ class Dispatcher:
         except ServingError:
             return (model if self._engine.knows(model) else ""), None
 
-    def answered(self, route: Route, request: HttpRequest, response: InferResponse) -> None:
-        """End a request that got its answer; count one for inference."""
+    def _answered(self, route: Route, request: HttpRequest, reply: Reply, response: Any, encoding: float) -> Reply:
+        """Return the reply of a request that was waited for, and count it where it was one for inference."""
         self._leave(request)
-        if route.inference:
-            self._metrics.end(response.model, response.version, None, time.monotonic() - request.received)
+        request_id = self._ids.of(request.headers)
+        if not route.inference:
+            return self._end(route, request, reply, request_id=request_id)
+        self._metrics.end(response.model, response.version, None, time.monotonic() - request.received)
+        labels = response.model, str(response.version)
+        return self._end(route, request, reply, request_id=request_id, labels=labels, response=response, encoding=encoding)
+
+    def _end(
+        self,
+        route: Route | None,
+        request: HttpRequest,
+        reply: Reply,
+        *,
+        request_id: str,
+        error: ServingError | None = None,
+        labels: tuple[str, str] = ("", ""),
+        response: InferResponse | None = None,
+        encoding: float = 0.0,
+    ) -> Reply:
+        """Return a reply with the headers that every answer has, and tell the observers, if there are any."""
+        ended = time.monotonic()
+        own = headers(response, request_id=request_id, received=request.received, encoding=encoding, ended=ended)
+        reply = Reply(reply.status, reply.body, reply.media_type, (*reply.headers, *own))
+        if self._observers:
+            record = Ended.of(request, reply, route, request_id, error, labels, response, encoding, ended)
+            for observer in self._observers:
+                observer.finished(record)
+        return reply
 
 
 class Waiting:
@@ -248,13 +291,13 @@ class Waiting:
         """Return the answer. The future must be done."""
         try:
             response = self.future.result(timeout=0)
+            encoding = time.monotonic()
             reply = self._pending.encode(response)
         except CancelledError:
             return self._end(Cancelled("the request was cancelled"))
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._end(error)
-        self._dispatcher.answered(self._route, self._request, response)
-        return reply
+        return self._dispatcher._answered(self._route, self._request, reply, response, encoding)
 
     def expired(self) -> Reply:
         """Give the request up because its deadline has passed, and return what to say."""
@@ -285,28 +328,6 @@ def error_reply(error: ServingError) -> Reply:
     if isinstance(error, Unauthorized):
         headers.append(("www-authenticate", "Bearer"))
     return Reply(error.http_status, orjson.dumps(error.to_json()), headers=tuple(headers))
-
-
-def inference_headers(request: HttpRequest, response: InferResponse, *, submitted: float, encoding: float) -> Headers:
-    """Return what every inference answer carries: the version that made it, and where its time went (in ms).
-
-    `submitted` and `encoding` are the monotonic times at which the request went to the engine and its answer came back to
-    be encoded. See https://www.w3.org/TR/server-timing/.
-    """
-    timings, now = response.timings, time.monotonic()
-    unverified = "" if response.verified else " unverified"
-    stages = (
-        ("decode", submitted - request.received),
-        ("queue", timings.queue),
-        ("batch", timings.join + timings.split),
-        ("compute", timings.run),
-        ("encode", now - encoding),
-        ("total", now - request.received),
-    )
-    return (
-        ("sameway-version", f"{response.model}/{response.version} sha256:{response.digest}{unverified}"),
-        ("server-timing", ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in stages)),
-    )
 
 
 def version_of(parameters: Mapping[str, str]) -> int | None:

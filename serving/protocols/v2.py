@@ -5,7 +5,6 @@ they are; no decision is made by Content-Type, which real clients leave out or s
 """
 
 import importlib.metadata
-import time
 
 import orjson
 
@@ -15,7 +14,7 @@ from serving.errors import ModelNotReady
 from serving.limits import Limits
 from serving.protocols import v2_request, v2_response
 from serving.protocols.current import on_current
-from serving.protocols.route import HttpRequest, Pending, Reply, Route, inference_headers, version_of
+from serving.protocols.route import HttpRequest, Pending, Reply, Route, version_of
 from serving.protocols.v2_describe import config_json, metadata_json, statistics_json
 from serving.request import InferRequest, InferResponse
 
@@ -112,7 +111,6 @@ class V2:
         """Run one version on the tensors in the body."""
         signature = metadata.signature
         wish = v2_request.decode(request, signature, self._limits)
-        submitted = time.monotonic()
         # A client may ask for less time than the model's own timeout, which is the longest that a shutdown waits for.
         seconds = min(wish.timeout_seconds or metadata.timeout_seconds, metadata.timeout_seconds)
         deadline = request.received + seconds
@@ -129,11 +127,9 @@ class V2:
         )
 
         def encode(response: InferResponse) -> Reply:
-            encoding = time.monotonic()
             labels = () if metadata.content is None else metadata.content.output.labels
             answer = v2_response.encode(response, wish, signature, labels)
-            stages = inference_headers(request, response, submitted=submitted, encoding=encoding)
-            return Reply(200, answer.body, answer.media_type, (*answer.headers, *stages))
+            return Reply(200, answer.body, answer.media_type, answer.headers)
 
         return Pending(future, deadline, encode)
 

@@ -12,8 +12,8 @@ from tests.conformance.raw import Answer, Connection, request
 from tests.conformance.servers import Server
 from tests.conformance.test_hostile import TABLES
 
-#: What tells of the time at which a server answered.
-_OF_THE_MOMENT = {"date", "server-timing"}
+#: What tells of the time at which a server answered, and of the very request.
+_OF_THE_MOMENT = {"date", "server-timing", "x-request-id"}
 #: Where a server tells what it has done so far.
 _OF_THE_PAST = re.compile(r"/stats$|^/metrics$")
 

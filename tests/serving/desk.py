@@ -3,7 +3,7 @@
 import concurrent.futures
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from serving.access import Access
 from serving.engine.local import LocalEngine
 from serving.limits import Limits
 from serving.metrics import Metrics
+from serving.protocols.ending import Observer
 from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
@@ -35,6 +36,7 @@ class Desk:
         more: list[Route] | None = None,
         access: Access | None = None,
         management: bool = False,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.limits = limits or Limits()
         self.metrics = Metrics()
@@ -44,7 +46,7 @@ class Desk:
         routes += [*Operations(self.metrics).routes(), *(more or [])]
         routes += OpenApi(routes, self.engine).routes() if access is not None else []
         self.routes = routes
-        self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits, access)
+        self.dispatcher = Dispatcher(routes, self.engine, self.metrics, self.limits, access=access, observers=observers)
         if load:
             self.engine.load_all()
 

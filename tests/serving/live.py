@@ -34,12 +34,14 @@ class Answer(NamedTuple):
 
 
 class LiveServer:
-    """A running server. Its log is kept line by line."""
+    """A running server. Its log is kept line by line; what it writes to standard output goes to a file, if one is given."""
 
-    def __init__(self, repository: Path, *flags: str) -> None:
+    def __init__(self, repository: Path, *flags: str, stdout: Path | None = None) -> None:
         sameway = str(Path(sys.executable).with_name("sameway"))
         command = [sameway, "serve", "--repository", str(repository), "--port", "0", *flags]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        with contextlib.ExitStack() as files:
+            out = None if stdout is None else files.enter_context(stdout.open("ab"))
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.PIPE, text=True)
         self.log: list[str] = []
         self._listening = threading.Event()
         self.port = self.management_port = 0
@@ -120,9 +122,9 @@ class LiveServer:
 
 
 @contextlib.contextmanager
-def serving(repository: Path, *flags: str) -> Iterator[LiveServer]:
+def serving(repository: Path, *flags: str, stdout: Path | None = None) -> Iterator[LiveServer]:
     """Run a server, ready, and end it."""
-    server = LiveServer(repository, "--drain-delay-seconds", "0", *flags)
+    server = LiveServer(repository, "--drain-delay-seconds", "0", *flags, stdout=stdout)
     try:
         yield server.ready()
     finally:

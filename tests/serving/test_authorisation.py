@@ -191,9 +191,19 @@ def at_once(_: HttpRequest) -> Reply:
     return Reply(200, b"")
 
 
+def _answered(waiting: Waiting) -> Reply:
+    waiting.future.set_result(None)
+    return waiting.reply()
+
+
+def _fails(waiting: Waiting) -> Reply:
+    waiting.future.set_exception(ZeroDivisionError())
+    return waiting.reply()
+
+
 ENDS: dict[str, Callable[[Waiting], object]] = {
-    "answered": lambda waiting: (waiting.future.set_result(None), waiting.reply()),
-    "failed": lambda waiting: (waiting.future.set_exception(ZeroDivisionError()), waiting.reply()),
+    "answered": _answered,
+    "failed": _fails,
     "cancelled": lambda waiting: (waiting.future.cancel(), waiting.reply()),
     "expired": Waiting.expired,
     "interrupted": Waiting.interrupted,

@@ -43,16 +43,6 @@ def used() -> Metrics:
     return metrics
 
 
-def test_every_name_and_label_in_the_documentation_exists_and_none_is_missing_there() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    documented = dict(re.findall(r"`(sameway_\w+)(?:\{([\w,]+)\})?`", text))
-    exposed = {name: labels for name, labels in shown(used()).items() if name.startswith("sameway_")}
-    assert documented.keys() == exposed.keys()
-    for name, labels in documented.items():
-        if labels:
-            assert set(labels.split(",")) == exposed[name]
-
-
 def test_the_queue_s_gauge_reads_the_rows_when_it_is_scraped() -> None:
     metrics = Metrics()
     waiting = 3

@@ -91,6 +91,15 @@ def test_every_inference_answer_carries_version_and_stage_times(client: Client) 
         assert headers["server-timing"].startswith("decode;dur=")
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/ready", "/metrics", "/nowhere", INFER, "/v2/models/nobody/ready"])
+def test_every_answer_carries_its_request_s_id_and_its_time(client: Client, path: str) -> None:
+    for method in ("GET", "POST"):
+        headers = client.ask(method, path, b"", {"x-request-id": "mine"}).headers
+        assert headers["x-request-id"] == "mine"
+        assert "total;dur=" in headers["server-timing"]
+        assert client.ask(method, path, b"", {"x-request-id": "not mine"}).headers["x-request-id"] not in ("", "not mine")
+
+
 @pytest.mark.parametrize("content_type", [None, "application/json", "application/octet-stream", "text/plain", "junk/;;="])
 def test_no_decision_is_made_by_content_type(client: Client, content_type: str | None) -> None:
     headers = {"content-type": content_type} if content_type else {}
@@ -116,11 +125,12 @@ GETS = [
 @pytest.mark.parametrize("path", GETS)
 def test_each_request_gets_the_very_answer_of_the_routes(client: Client, desk: Desk, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
-        expected = desk.ask(method, MEANT.get(path, path))
-        answer = client.ask(method, path)
+        expected = desk.ask(method, MEANT.get(path, path), headers={"x-request-id": "mine"})
+        answer = client.ask(method, path, b"", {"x-request-id": "mine"})
         assert (answer.status, answer.body) == (expected.status, expected.body)
         assert answer.headers["content-type"] == expected.media_type
-        assert dict(expected.headers).items() <= answer.headers.items()
+        of_the_moment = {"server-timing": answer.headers["server-timing"]}
+        assert {**dict(expected.headers), **of_the_moment}.items() <= answer.headers.items()
 
 
 def test_nothing_is_redirected(client: Client) -> None:

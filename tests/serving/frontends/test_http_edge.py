@@ -231,3 +231,32 @@ def test_the_log_holds_no_line_for_strangers(server: LiveServer) -> None:
             connection.send(data).answer()
     assert server.ask("GET", "/v2/health/live").status == 200
     assert server.log[before:] == []
+
+
+def test_what_is_refused_before_there_is_a_request_has_an_id_too(server: LiveServer) -> None:
+    named = ("x-request-id: mine",)
+    cases = [
+        (request("GET", "/v2", b"", *named, "transfer-encoding: gzip"), "mine"),
+        (request("GET", "/v2", b"", *named, "x: " + "a" * 40_000), "mine"),
+        (request("GET", "/v2", b"", *named, "x-request-id: other", "transfer-encoding: gzip"), None),
+        (request("GET", "/v2", b"", "transfer-encoding: gzip"), None),
+        (b"junk\r\n\r\n", None),
+    ]
+    made = set()
+    for sent, expected in cases:
+        with server.connect() as connection:
+            found = connection.send(sent).answer().headers["x-request-id"]
+        assert found == (expected or found)
+        if expected is None:
+            made.add(found)
+    assert len(made) == 3
+    assert not made & {"mine", "other", ""}
+
+
+def test_a_refusal_does_not_bear_the_id_of_the_request_before(server: LiveServer) -> None:
+    with server.connect() as connection:
+        connection.send(request("GET", "/v2", b"", "x-request-id: first"))
+        assert connection.answer().headers["x-request-id"] == "first"
+        refusal = connection.send(b"junk\r\n\r\n").answer()
+    assert refusal.status == 400
+    assert refusal.headers["x-request-id"] != "first"

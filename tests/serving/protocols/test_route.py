@@ -100,7 +100,8 @@ def test_another_method_is_405_and_told_which_are_allowed(desk: Desk, method: st
 
 
 def test_head_is_answered_as_get(desk: Desk) -> None:
-    assert desk.ask("HEAD", "/v2") == desk.ask("GET", "/v2")
+    head, get = desk.ask("HEAD", "/v2"), desk.ask("GET", "/v2")
+    assert (head.status, head.body, head.media_type) == (get.status, get.body, get.media_type)
 
 
 def test_a_fault_of_ours_is_500_and_says_nothing_of_itself(desk: Desk) -> None:
@@ -159,12 +160,13 @@ def test_a_request_waits_in_flight_until_it_has_its_answer(desk: Desk, held: Hel
     assert isinstance(waiting, Waiting)
     assert desk.value("sameway_in_flight") == 1
     held.answer()
-    assert waiting.reply() == Reply(200, b"answer")
+    assert waiting.reply().body == b"answer"
     assert desk.outcomes() == {("toy", "1", "ok", ""): 1}
 
 
 def test_an_inference_route_may_answer_at_once(desk: Desk) -> None:
-    assert desk.ask("POST", "/at-once/toy", b"x") == Reply(200, b"x")
+    reply = desk.ask("POST", "/at-once/toy", b"x")
+    assert (reply.status, reply.body) == (200, b"x")
     assert desk.value("sameway_in_flight") == 0
     assert desk.outcomes() == {("toy", "1", "ok", ""): 1}
 
