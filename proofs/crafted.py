@@ -91,7 +91,8 @@ def _names() -> list[Package]:
     texts = {
         "..": "../outside/model.onnx", "absolute path": "{outside}/model.onnx", "backslash": "..\\outside\\model.onnx",
         "NUL": "model.onnx\0.txt", "folder": "sub/model.onnx", "dot": "./model.onnx", "nothing": "", "this folder": ".",
-        "parent": "..", "long": "m" * 300, "line break": "model.onnx\n", "wide dots": "\uff0e\uff0e\uff0foutside\uff0fmodel.onnx",
+        "parent": "..", "long": "m" * 300, "line break": "model.onnx\n",
+        "wide dots": "\uff0e\uff0e\uff0foutside\uff0fmodel.onnx",
         "percent": "%2e%2e%2foutside%2fmodel.onnx", "URL": "http://127.0.0.1:1/model.onnx", "hidden": ".model.onnx",
     }  # fmt: skip
     golden = Package("name: golden sample of a neighbour", named("../../other/1/golden.npz", entry="golden"))
@@ -159,7 +160,10 @@ def _manifests() -> list[Package]:
 
         return edit
 
-    first = lambda facts: facts["artifacts"][0]  # noqa: E731 - a place in a manifest
+    def first(facts: Json) -> Json:
+        artifact: Json = facts["artifacts"][0]
+        return artifact
+
     return [
         Package("manifest: another schema", edited(lambda facts: facts.update(schema=2))),
         Package("manifest: no schema", edited(lambda facts: facts.pop("schema"))),
@@ -302,7 +306,8 @@ def _pickles() -> list[Package]:
 
     def objects(scene: Scene) -> bytes:
         file = io.BytesIO()
-        np.savez(file, **{"input:image": np.array([Canary(scene.canary)], object)})
+        arrays = {"input:image": np.array([Canary(scene.canary)], object)}
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy types the names of its own options only
         return file.getvalue()
 
     def in_torchscript(scene: Scene) -> bytes:

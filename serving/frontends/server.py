@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -82,8 +83,9 @@ class Server(uvicorn.Server):
 
     async def _accept(self, listener: socket.socket) -> None:
         """Accept connections as uvicorn does, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
-        edge = functools.partial(
-            self.config.http_protocol_class,
+        # uvicorn types it as any protocol, and calls it with these as well.
+        edge: Callable[[], asyncio.Protocol] = functools.partial(
+            cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class),
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,

@@ -1,4 +1,4 @@
-"""The quick form of `make artifact-attack`: a tenth of its flips, every package; and that it notices what it is to notice."""
+"""The quick form of `make artifact-attack`: a tenth of its flips, every package; and that it notices what it should."""
 
 from pathlib import Path
 

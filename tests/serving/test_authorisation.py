@@ -191,10 +191,25 @@ def at_once(_: HttpRequest) -> Reply:
     return Reply(200, b"")
 
 
+def answered(waiting: Waiting) -> None:
+    waiting.future.set_result(None)
+    waiting.reply()
+
+
+def failed(waiting: Waiting) -> None:
+    waiting.future.set_exception(ZeroDivisionError())
+    waiting.reply()
+
+
+def cancelled(waiting: Waiting) -> None:
+    waiting.future.cancel()
+    waiting.reply()
+
+
 ENDS: dict[str, Callable[[Waiting], object]] = {
-    "answered": lambda waiting: (waiting.future.set_result(None), waiting.reply()),
-    "failed": lambda waiting: (waiting.future.set_exception(ZeroDivisionError()), waiting.reply()),
-    "cancelled": lambda waiting: (waiting.future.cancel(), waiting.reply()),
+    "answered": answered,
+    "failed": failed,
+    "cancelled": cancelled,
     "expired": Waiting.expired,
     "interrupted": Waiting.interrupted,
     "abandoned": Waiting.abandoned,
