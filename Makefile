@@ -5,10 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger artifact-attack docker-test clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/demo-installed  ## train a model on real data, export it with proof, serve it, and ask it about a digit
 	$(BIN)/python demo.py
@@ -47,6 +47,9 @@ fuzz: install  ## 20,000 requests made from our own OpenAPI document, to each fr
 ledger: install  ## 200,000 requests to each front end, liars and hang-ups among them: none lost, swapped or doubled
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
+
+artifact-attack: install  ## 600 bit flips and 100 crafted packages in the repository: refused before any parser, nothing runs
+	$(BIN)/python -m proofs.artifact_attack
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy

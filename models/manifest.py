@@ -192,7 +192,7 @@ class Manifest:
     def from_bytes(cls, data: bytes) -> "Manifest":
         """Read what `to_bytes` wrote; raise ManifestError naming the field for anything else."""
         try:
-            facts = json.loads(data)
+            facts = json.loads(data.decode(), object_pairs_hook=_distinct)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"manifest.json is not JSON: {error}") from None
         if not isinstance(facts, dict):
@@ -223,6 +223,14 @@ class Manifest:
             checkpoint=fields.text(facts, "checkpoint"),
             origin=Origin.from_json(fields.record(facts, "origin")),
         )
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object; raise ValueError for a key that comes twice, of which two readers may believe different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
 
 
 def _check_writable(key: str, value: object) -> None:

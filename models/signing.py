@@ -66,10 +66,12 @@ class Trust:
 
 def signer(path: Path) -> Signer:
     """Return what signs with the private key in a PEM file; raise SigningError."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ModuleNotFoundError as missing:
+        raise _lacks(missing) from None
     try:
         key = load_pem_private_key(_read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it has a password
@@ -81,10 +83,12 @@ def signer(path: Path) -> Signer:
 
 def trusted_keys(path: Path) -> "list[Ed25519PublicKey]":
     """Return the public keys in a PEM file, one or several; raise SigningError."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ModuleNotFoundError as missing:
+        raise _lacks(missing) from None
     found = []
     for block in _PUBLIC_KEY.findall(_read(path)):
         try:
@@ -97,6 +101,10 @@ def trusted_keys(path: Path) -> "list[Ed25519PublicKey]":
     if not found:
         raise SigningError(f"{path}: expected one or more Ed25519 public keys in PEM, found none")
     return found
+
+
+def _lacks(missing: ModuleNotFoundError) -> SigningError:
+    return SigningError(f"signatures need the package {missing.name!r}: pip install 'sameway[signing]'")
 
 
 def _decode(signature: bytes) -> bytes:

@@ -36,6 +36,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 
+#: Serving replays the largest batch before a version is ready: one that no machine could hold must not be tried.
+_MOST_ROWS = 65_536
+
 
 class SignatureError(ValueError):
     """A tensor does not fit the signature: `field` names it, `expected` and `found` say how it differs."""
@@ -102,8 +105,8 @@ class Signature:
             names = [spec.name for spec in specs]
             if not names or len(set(names)) != len(names):
                 raise SignatureError(kind, expected="one or more tensors with different names", found=str(names))
-        if self.max_batch_size < 0:
-            raise SignatureError("max_batch_size", expected="0 or more", found=str(self.max_batch_size))
+        if not 0 <= self.max_batch_size <= _MOST_ROWS:
+            raise SignatureError("max_batch_size", expected=f"0 to {_MOST_ROWS}", found=str(self.max_batch_size)[:40])
 
     @property
     def batched(self) -> bool:

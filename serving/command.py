@@ -70,9 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         _complain(str(error))
         return 2
     except ModuleNotFoundError as missing:
-        signing = missing.name == "cryptography"
-        wish, extra = ("trusted_keys", "signing") if signing else (f"frontend {settings.frontend!r}", "flask")
-        _complain(f"{wish} needs the package {missing.name!r}: pip install 'sameway[{extra}]'")
+        _complain(f"frontend {settings.frontend!r} needs the package {missing.name!r}: pip install 'sameway[flask]'")
         return 2
     addresses = [(settings.host, settings.port)]
     if settings.management_port is not None:

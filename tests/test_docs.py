@@ -4,6 +4,8 @@ import re
 import shlex
 import signal
 import socket
+import ssl
+import string
 import subprocess
 import sys
 import time
@@ -39,28 +41,38 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def run(command: str, *, port: int, folder: Path) -> "subprocess.Popen[bytes] | None":
-    """Run one command with our own `sameway` and port; return the process of a server, which goes on."""
-    words = shlex.split(command.replace("8000", str(port)))
+def run(
+    command: str, *, port: int, management: int, folder: Path, variables: dict[str, str]
+) -> "subprocess.Popen[bytes] | None":
+    """Run one command with our own `sameway` and ports; return the process of a server, which goes on.
+
+    `NAME=$(command)` keeps what the command prints, for the commands after it.
+    """
+    assigned = re.fullmatch(r"(\w+)=\$\((.*)\)", command)
+    given = string.Template(assigned[2] if assigned else command).safe_substitute(variables)
+    words = shlex.split(given.replace("8000", str(port)).replace("9000", str(management)))
     if words[0] == "sameway":
         words[0] = str(Path(sys.executable).with_name("sameway"))
     if "serve" in words[:2]:
         server = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL)
-        wait_until_ready(port, server)
+        wait_until_ready(port, server, tls="--tls-certificate" in words)
         return server
     if words[0] == "curl":
         words[1:1] = ["--silent", "--show-error", "--fail"]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    if assigned:
+        variables[assigned[1]] = done.stdout.strip()
     return None
 
 
-def wait_until_ready(port: int, server: "subprocess.Popen[bytes]") -> None:
+def wait_until_ready(port: int, server: "subprocess.Popen[bytes]", *, tls: bool) -> None:
+    scheme, context = ("https", ssl._create_unverified_context()) if tls else ("http", None)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         assert server.poll() is None, "the server ended"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=2):
+            with urllib.request.urlopen(f"{scheme}://127.0.0.1:{port}/v2/health/ready", timeout=2, context=context):
                 return
         except OSError:
             time.sleep(0.05)
@@ -73,15 +85,18 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
     image, label = demo.held_out()  # what `make demo` leaves behind
     (tmp_path / ".demo").mkdir()
     (tmp_path / ".demo" / f"digit-{label}.png").write_bytes(spec.find("digits").content.input.to_png(image))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as another:
+        port, management = probe.getsockname()[1], another.getsockname()[1]
     servers = []
+    variables: dict[str, str] = {}
     try:
         for command in commands(page):
             if command in RUN_ELSEWHERE:
                 file, words = RUN_ELSEWHERE[command]
                 assert words in (ROOT / file).read_text(), f"{command}: {file} does not run it any more"
-            elif (server := run(command, port=port, folder=tmp_path)) is not None:
+                continue
+            server = run(command, port=port, management=management, folder=tmp_path, variables=variables)
+            if server is not None:
                 servers.append(server)
     finally:
         for server in servers:

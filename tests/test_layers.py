@@ -39,7 +39,26 @@ LAYERS = (
 #: `cryptography` only once a key is read: neither side needs it for versions that nobody signs.
 CONTRACT_EXTRAS = {"content": {"PIL"}, "spec": {"torch"}, "signing": {"cryptography"}}
 
-FORBIDDEN_IN_SERVING = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+#: What unpickles, what fetches from elsewhere, and what runs other programs. At serve time nothing does any of it.
+UNPICKLES = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "copyreg", "jsonpickle", "pandas"}
+FETCHES = {
+    "urllib.request", "http.client", "ftplib", "smtplib", "telnetlib", "xmlrpc", "requests", "httpx", "aiohttp", "urllib3",
+    "websockets", "huggingface_hub", "boto3", "fsspec", "torch.hub", "pooch",
+}  # fmt: skip
+RUNS = {"subprocess", "multiprocessing", "pty", "runpy", "code", "codeop", "ctypes.util"}
+FORBIDDEN_IN_SERVING = UNPICKLES | FETCHES | RUNS
+
+#: Who may nevertheless, and why: the supervisor's processes are `sameway serve` itself.
+ALLOWED_IN_SERVING = {("serving/supervisor.py", "subprocess"), ("serving/supervisor.py", "multiprocessing")}
+
+#: Calls that turn data into code, or run it.
+FORBIDDEN_CALLS = {
+    "eval", "exec", "compile", "__import__", "torch.load", "torch.package.PackageImporter", "joblib.load", "os.system",
+    "os.popen", "os.execv", "os.execve", "os.posix_spawn", "yaml.load", "yaml.unsafe_load",
+}  # fmt: skip
+
+#: `importlib.import_module` takes a name: only these files call it, with names from a table of their own.
+IMPORTS_BY_NAME = {"serving/backends/base.py"}
 
 
 class Import(NamedTuple):
@@ -177,16 +196,37 @@ def test_the_contracts_need_only_the_standard_library_and_numpy(path: Path) -> N
         )
 
 
-@pytest.mark.parametrize("path", sources("serving"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_serving_neither_unpickles_nor_evaluates(path: Path) -> None:
-    assert not [found for found in imports(path) if found.module.split(".")[0] in FORBIDDEN_IN_SERVING]
+#: What a serving process is made of: its own files, and those of models/ that it may use.
+SERVED = [*sources("serving"), *(path for path in sorted((ROOT / "models").glob("*.py")) if path.stem != "spec")]
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_serves_neither_unpickles_nor_fetches_nor_runs_programs(path: Path) -> None:
+    name = str(path.relative_to(ROOT))
+    for found in imports(path):
+        guilty = {module for module in FORBIDDEN_IN_SERVING if below(found.module, module)}
+        assert all((name, module) in ALLOWED_IN_SERVING for module in guilty), f"line {found.line} imports {found.module}"
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_serves_turns_no_data_into_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
             continue
-        called = ast.unparse(node.func)
-        assert called not in {"eval", "exec", "compile", "__import__", "torch.load", "joblib.load", "os.system"}, called
-        unsafe = [word for word in node.keywords if word.arg in {"allow_pickle", "weights_only"}]
-        assert not [word for word in unsafe if ast.unparse(word) in {"allow_pickle=True", "weights_only=False"}], called
+        called, words = ast.unparse(node.func), {ast.unparse(word) for word in node.keywords}
+        assert called not in FORBIDDEN_CALLS, f"line {node.lineno}: {called}"
+        assert not words & {"allow_pickle=True", "weights_only=False"}, f"line {node.lineno}: {called}"
+        if called in {"np.load", "numpy.load"}:
+            assert "allow_pickle=False" in words, f"line {node.lineno}: {called}"
+        if called in {"importlib.import_module", "import_module"}:
+            assert str(path.relative_to(ROOT)) in IMPORTS_BY_NAME, f"line {node.lineno}: {called}"
+
+
+def test_only_signing_knows_cryptography() -> None:
+    users = {
+        str(path.relative_to(ROOT)) for path in SERVED for found in imports(path) if below(found.module, "cryptography")
+    }
+    assert users == {"models/signing.py"}
 
 
 @pytest.mark.parametrize(

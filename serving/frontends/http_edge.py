@@ -110,8 +110,8 @@ class HttpEdge(HttpToolsProtocol):
         lingering = Lingering(transport, self.loop, self._reads_on)
         super().connection_made(lingering)  # type: ignore[arg-type]
         self.flow = _Flow(lingering, self)
-        listener = transport.get_extra_info("sockname")
-        self._on_management = self._process.management is not None and tuple(listener[:2]) == self._process.management
+        address = transport.get_extra_info("sockname") or ()  # nothing where the client has left already
+        self._on_management = tuple(address[:2]) == self._process.management
         surplus = len(self.connections) - self._limits.connections
         if surplus > self._limits.connections:
             transport.abort()  # too many even to be told so

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -117,13 +117,9 @@ class Server(uvicorn.Server):
         await asyncio.gather(*handshakes, return_exceptions=True)
 
     def _edge(self) -> asyncio.Protocol:
-        """Return the protocol of a new connection, made as uvicorn makes it."""
-        edge: asyncio.Protocol = self.config.http_protocol_class(
-            config=self.config,  # type: ignore[call-arg]
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
-        return edge
+        """Return the protocol of a new connection, made as uvicorn makes it: it types it as any protocol."""
+        edge = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
+        return edge(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _tls(self) -> dict[str, Any]:  # Any: keyword arguments of two functions of the event loop
         tls = self.config.ssl

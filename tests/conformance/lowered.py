@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from serving.frontends import fastapi_app, flask_app
 from serving.frontends.server import Server
+from serving.frontends.tls import context_of
 from serving.frontends.wsgi import WsgiEndpoint
 from serving.limits import Limits
 from serving.process import Wired, wired_alone
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--limits", type=json.loads, required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--drain-delay-seconds", type=float, default=0)
+    parser.add_argument("--tls-certificate", type=Path)
+    parser.add_argument("--tls-key", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(level="INFO")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -40,6 +43,7 @@ def main() -> None:
         on_tick=wired.metrics.beat,
         drain_delay_seconds=arguments.drain_delay_seconds,
         drain_seconds=1,
+        tls=context_of(arguments.tls_certificate, arguments.tls_key, None) if arguments.tls_certificate else None,
     )
     threading.Thread(target=wired.engine.load_all, daemon=True).start()
     server.run_on(socket.create_server(("127.0.0.1", arguments.port), backlog=2048))

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import cli
 from export.exporter import ExportError, ExportSource
 from export.torchscript import TorchScriptExporter
 from models import spec as specs
 from models.repository import Repository
+from models.signing import Trust
 from models.spec import DataError, ModelSpec, UnknownModel
 from models.tensors import Array
 from tests.export import checkpoints
@@ -188,3 +191,20 @@ def test_the_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         cli.main(["export", "--help"])
     assert "0  published\n" in capsys.readouterr().out
+
+
+def test_a_signed_export_is_believed_by_who_trusts_its_key(folder: Path) -> None:
+    save(folder)
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(pem)
+    assert export("toy", "--sign", "key.pem") == 0
+    assert Repository(folder / "models", trust=Trust([key.public_key()], required=True)).open("toy", 1)
+
+
+def test_a_key_that_cannot_sign_is_2_before_anything_is_exported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder)
+    (folder / "key.pem").write_text("no key")
+    assert export("toy", "--sign", "key.pem") == 2
+    assert capsys.readouterr().err.startswith("sameway export: key.pem: expected an Ed25519 private key")
+    assert not (folder / "models").exists()

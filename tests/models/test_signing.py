@@ -3,6 +3,7 @@
 import base64
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,12 @@ def test_public_keys_that_are_none_are_refused(tmp_path: Path, data: bytes, word
         trusted_keys(tmp_path / "keys.pem")
     with pytest.raises(SigningError, match="No such file"):
         trusted_keys(tmp_path / "nowhere")
+
+
+def test_without_cryptography_the_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("cryptography")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    for read in (signer, trusted_keys):
+        with pytest.raises(SigningError, match=r"pip install 'sameway\[signing\]'"):
+            read(tmp_path / "key.pem")

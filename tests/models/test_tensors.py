@@ -65,7 +65,7 @@ def test_a_signature_has_different_names_and_a_batch_size() -> None:
         signature(IMAGE, IMAGE)
     with pytest.raises(SignatureError, match="outputs"):
         Signature((IMAGE,), (), 8)
-    with pytest.raises(SignatureError, match="max_batch_size: expected 0 or more, found -1"):
+    with pytest.raises(SignatureError, match="max_batch_size: expected 0 to 65536, found -1"):
         signature(IMAGE, max_batch_size=-1)
 
 

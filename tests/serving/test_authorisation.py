@@ -191,20 +191,25 @@ def at_once(_: HttpRequest) -> Reply:
     return Reply(200, b"")
 
 
-def _answered(waiting: Waiting) -> Reply:
+def answered(waiting: Waiting) -> None:
     waiting.future.set_result(None)
-    return waiting.reply()
+    waiting.reply()
 
 
-def _fails(waiting: Waiting) -> Reply:
+def failed(waiting: Waiting) -> None:
     waiting.future.set_exception(ZeroDivisionError())
-    return waiting.reply()
+    waiting.reply()
+
+
+def cancelled(waiting: Waiting) -> None:
+    waiting.future.cancel()
+    waiting.reply()
 
 
 ENDS: dict[str, Callable[[Waiting], object]] = {
-    "answered": _answered,
-    "failed": _fails,
-    "cancelled": lambda waiting: (waiting.future.cancel(), waiting.reply()),
+    "answered": answered,
+    "failed": failed,
+    "cancelled": cancelled,
     "expired": Waiting.expired,
     "interrupted": Waiting.interrupted,
     "abandoned": Waiting.abandoned,

@@ -96,8 +96,9 @@ def test_a_new_key_is_known_to_the_file_it_was_added_to(tmp_path: Path, capsys: 
     assert path.stat().st_mode & 0o777 == 0o600
     assert not any(key in path.read_text() for key in made.values())
     assert len(set(made.values())) == 2
-    found = {name: keys.read(path).find(key) for name, key in made.items()}
-    assert [(key.name, set(key.scopes), key.concurrent) for key in found.values() if key] == [
+    known = keys.read(path)
+    found = [key for key in map(known.find, made.values()) if key is not None]
+    assert [(key.name, set(key.scopes), key.concurrent) for key in found] == [
         ("shop", {Scope.PREDICT}, 3),
         ("ops", {Scope.OBSERVE, Scope.MANAGE}, None),
     ]

@@ -58,6 +58,17 @@ def test_a_value_that_makes_no_sense_is_refused_by_its_name(monkeypatch: pytest.
     assert [problem["loc"] for problem in error.value.errors()] == [(name,)]
 
 
+@pytest.mark.parametrize("name", ["keys", "tls_certificate", "tls_key", "trusted_keys", "management_port"])
+def test_an_empty_variable_names_no_file_and_no_port(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"SAMEWAY_{name.upper()}", "")
+    assert getattr(settings(), name) is None
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMEWAY_TLS_KEY_PASSWORD", "open sesame")
+    assert "sesame" not in repr(settings())
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         settings().port = 1

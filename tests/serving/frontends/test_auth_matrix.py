@@ -1,6 +1,7 @@
 """Keys on real servers: no spelling of a path and no header goes around the scope that a route asks for."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +149,14 @@ def test_clients_that_leave_and_errors_give_their_places_back(server: LiveServer
         for _ in range(6):
             assert server.ask("POST", path, b"{", bearer("predict")).status in (400, 404, 405)
     assert server.ask("POST", "/v2/models/toy/infer", infer_body(toys.images(1)), bearer("predict")).status == 200
+
+
+def test_a_file_of_keys_that_others_may_read_is_warned_of_and_serves(tmp_path: Path) -> None:
+    toys.publish(tmp_path / "models")
+    keys = credentials.write(tmp_path)
+    keys.chmod(0o644)
+    with serving(tmp_path / "models", "--keys", str(keys)) as server:
+        warnings = [line for line in server.log if "level=WARNING" in line]
+        assert len(warnings) == 1
+        assert "event=keys_exposed" in warnings[0]
+        assert "others may read it" in warnings[0]
