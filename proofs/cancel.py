@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +122,7 @@ async def _tally(server: Server, units: int, *, rounds: int, hang_up: bool) -> _
 
 async def _round(server: Server, units: int, *, hang_up: bool) -> _Round:
     """Let victims wait behind a long request, and see what is computed."""
-    host = server.url.removeprefix("http://")
+    host = server.authority
     before = await asyncio.to_thread(server.executed_rows, models.MODEL)
     probes: list[Outcome] = []
     for number in range(_SHORT):
@@ -141,11 +140,6 @@ async def _round(server: Server, units: int, *, hang_up: bool) -> _Round:
     return _Round(victims, answer, probes, after - before)
 
 
-def report(frontend: str, verdicts: Sequence[Verdict]) -> str:
-    """Return what was found, as it is printed."""
-    return f"cancel, {frontend}\n{table(verdicts)}"
-
-
 def main() -> int:
     """Print what was found on each front end; return 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,7 +149,7 @@ def main() -> int:
     code = 0
     for frontend in arguments.frontend or FRONTENDS:
         verdicts = prove(frontend, rounds=arguments.rounds)
-        print(report(frontend, verdicts))
+        print(f"cancel, {frontend}", table(verdicts), sep="\n")
         code = max(code, exit_code(verdicts))
     return code
 
