@@ -129,9 +129,14 @@ async def _round(server: Server, units: int, *, hang_up: bool) -> _Round:
         probes += await burst(server.host, server.port, [models.request(host, units=1, name=1 + number)])
     long = asyncio.create_task(burst(server.host, server.port, [models.request(host, units=units, name=100)]))
     await asyncio.sleep(_FOLLOW_SECONDS)
-    waits = {"hangs_up_seconds" if hang_up else "timeout_seconds": _WAIT_SECONDS}
+    timeout, leaves = (None, _WAIT_SECONDS) if hang_up else (_WAIT_SECONDS, None)
     victims = await burst(
-        server.host, server.port, [models.request(host, units=1, name=200 + number, **waits) for number in range(_VICTIMS)]
+        server.host,
+        server.port,
+        [
+            models.request(host, units=1, name=200 + number, timeout_seconds=timeout, hangs_up_seconds=leaves)
+            for number in range(_VICTIMS)
+        ],
     )
     (answer,) = await long
     probes += await burst(server.host, server.port, [models.request(host, units=1, name=300)])

@@ -10,6 +10,7 @@ and server share two cores without either of them being the limit.
 
 import argparse
 import asyncio
+import math
 import sys
 import tempfile
 import time
@@ -135,10 +136,16 @@ def _judged(
 
 
 def _recovery_seconds(calm: Sequence[Outcome], allowed: float) -> float:
-    """Return after how long every request was answered again, and in time."""
-    began = min(outcome.meant for outcome in calm)
-    bad = [outcome.meant - began for outcome in calm if not outcome.good or outcome.seconds > allowed]
-    return max(bad, default=0.0)
+    """Return after how long a whole second began in which every request was answered in time; infinite where none did."""
+    ordered = sorted(calm, key=lambda outcome: outcome.meant)
+    began, last = ordered[0].meant, ordered[-1].meant
+    start = began
+    for outcome in ordered:
+        if outcome.meant > start + 1.0:
+            break
+        if not outcome.good or outcome.seconds > allowed:
+            start = outcome.meant
+    return start - began if start + 1.0 <= last else math.inf
 
 
 def _p99_ms(outcomes: Sequence[Outcome]) -> float:
