@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger artifact-attack docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack docker-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,14 @@ fuzz: install  ## 20,000 requests made from our own OpenAPI document, to each fr
 ledger: install  ## 200,000 requests to each front end, liars and hang-ups among them: none lost, swapped or doubled
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
+
+proofs: overload cancel artifact-attack  ## every proof of docs/reliability.md, at full length
+
+overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
+	$(BIN)/python -m proofs.overload
+
+cancel: install  ## what nobody waits for any more is not computed
+	$(BIN)/python -m proofs.cancel
 
 artifact-attack: install  ## 600 bit flips and 100 crafted packages in the repository: refused before any parser, nothing runs
 	$(BIN)/python -m proofs.artifact_attack

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,10 +30,11 @@ from models.repository import MANIFEST, SIGNATURE, Repository, RepositoryError
 from models.signing import Signer, Trust
 from proofs.crafted import Canary, Package, Scene, packages
 from serving.backends.base import BackendError
+from serving.engine.finding import UnverifiedPolicy, open_version
 from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
 from serving.metrics import Metrics
-from serving.model_config import ConfigError, ModelConfig
+from serving.model_config import ConfigError
 from tests import toys
 
 #: What the server says of a version that it cannot serve. Anything else would be a traceback in its log.
@@ -118,8 +119,10 @@ def attempt(scene: Scene, trust: Trust | None, format: str) -> Outcome:
         for place, name in parsers:
             watch.enter_context(mock.patch.object(place, name, watched(getattr(place, name))))
         try:
-            version = Repository(scene.folder.parent.parent, trust=trust).open("toy", 1)
-            ServedVersion.open(version, ModelConfig(format=format), Metrics()).close(drain_seconds=5.0)
+            repository = Repository(scene.folder.parent.parent, trust=trust)
+            policy = UnverifiedPolicy(require_manifest=trust is not None and trust.required)
+            version, config = open_version(repository, "toy", 1, policy)
+            ServedVersion.open(version, replace(config, format=format), Metrics()).close(drain_seconds=5.0)
         except _REFUSALS as error:
             refusal = str(error)
         except Exception as error:  # noqa: BLE001 - whatever else it is, it is what this program looks for

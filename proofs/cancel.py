@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,27 +122,27 @@ async def _tally(server: Server, units: int, *, rounds: int, hang_up: bool) -> _
 
 async def _round(server: Server, units: int, *, hang_up: bool) -> _Round:
     """Let victims wait behind a long request, and see what is computed."""
-    host = server.url.removeprefix("http://")
+    host = server.authority
     before = await asyncio.to_thread(server.executed_rows, models.MODEL)
     probes: list[Outcome] = []
     for number in range(_SHORT):
         probes += await burst(server.host, server.port, [models.request(host, units=1, name=1 + number)])
     long = asyncio.create_task(burst(server.host, server.port, [models.request(host, units=units, name=100)]))
     await asyncio.sleep(_FOLLOW_SECONDS)
-    waits = {"hangs_up_seconds" if hang_up else "timeout_seconds": _WAIT_SECONDS}
+    timeout, leaves = (None, _WAIT_SECONDS) if hang_up else (_WAIT_SECONDS, None)
     victims = await burst(
-        server.host, server.port, [models.request(host, units=1, name=200 + number, **waits) for number in range(_VICTIMS)]
+        server.host,
+        server.port,
+        [
+            models.request(host, units=1, name=200 + number, timeout_seconds=timeout, hangs_up_seconds=leaves)
+            for number in range(_VICTIMS)
+        ],
     )
     (answer,) = await long
     probes += await burst(server.host, server.port, [models.request(host, units=1, name=300)])
     # The statistics are written before the answer is sent, so they are complete now.
     after = await asyncio.to_thread(server.executed_rows, models.MODEL)
     return _Round(victims, answer, probes, after - before)
-
-
-def report(frontend: str, verdicts: Sequence[Verdict]) -> str:
-    """Return what was found, as it is printed."""
-    return f"cancel, {frontend}\n{table(verdicts)}"
 
 
 def main() -> int:
@@ -155,7 +154,7 @@ def main() -> int:
     code = 0
     for frontend in arguments.frontend or FRONTENDS:
         verdicts = prove(frontend, rounds=arguments.rounds)
-        print(report(frontend, verdicts))
+        print(f"cancel, {frontend}", table(verdicts), sep="\n")
         code = max(code, exit_code(verdicts))
     return code
 

@@ -82,7 +82,7 @@ async def closed_load(host: str, port: int, requests: Iterator[Request], *, clie
             await done
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    pool.close()
+    await pool.close()
     return pool.outcomes
 
 
@@ -110,7 +110,7 @@ async def open_load(
             await asyncio.sleep(ahead)
         pool.send(next(requests), meant)
     await pool.drained()
-    pool.close()
+    await pool.close()
     return pool.outcomes
 
 
@@ -121,7 +121,7 @@ async def burst(host: str, port: int, requests: Iterable[Request]) -> list[Outco
     for request in all_of_them:
         pool.send(request, time.monotonic())
     await pool.drained()
-    pool.close()
+    await pool.close()
     return pool.outcomes
 
 
@@ -159,10 +159,12 @@ class _Pool:
         if self._under_way:
             await self._none_under_way.wait()
 
-    def close(self) -> None:
-        """Close all connections; every request must have ended."""
-        for connection in self._free:
-            connection.transport.abort()
+    async def close(self) -> None:
+        """Close all connections, also those about to be opened; every request must have ended."""
+        while self._open:
+            for connection in self._free:
+                connection.transport.abort()
+            await asyncio.sleep(0.001)
 
     def free(self, connection: "_Connection") -> None:
         """Take a connection back, or give it the next request that waits."""

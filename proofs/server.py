@@ -90,7 +90,12 @@ class Server:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as clients name them."""
+        return f"{self.host}:{self.port}"
 
     def ready(self) -> Self:
         """Wait until the server is ready, and return it."""
@@ -130,6 +135,11 @@ class Server:
     def resident_bytes(self) -> int:
         """Return the memory its process holds now."""
         return self._status("VmRSS") * 1024
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time its process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def threads(self) -> int:
         """Return how many threads its process has."""
@@ -186,6 +196,13 @@ class Server:
                 self.host, self.port = found[1], int(found[2])
                 self._listening.set()
         self._listening.set()
+
+
+def machine_cpu_seconds() -> float:
+    """Return the processor time that everything on this machine has used, all cores together."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields[:8]
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

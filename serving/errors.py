@@ -137,7 +137,7 @@ class UnsupportedEncoding(ServingError):
 
 
 class Overloaded(ServingError):
-    """The queue is full: slow down, and come back after `retry_after_seconds`."""
+    """The queue is full, or too long for the request's time: slow down, and come back after `retry_after_seconds`."""
 
     http_status = 429
     grpc_status = "RESOURCE_EXHAUSTED"

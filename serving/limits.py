@@ -34,7 +34,8 @@ class Limits:
     body_seconds       from there to the last byte of its body
     idle_seconds       between two requests of a connection; above the 60 of common load balancers, so that they close first
     wsgi_threads       requests a WSGI application works on at once: each blocks its thread until its batch is done
-    wsgi_waiting       requests that may wait for such a thread; one more is refused with 429
+    wsgi_waiting       requests that may wait for such a thread; one more is refused with 429, and so is one whose model's
+                       timeout is shorter than the wait
     write_seconds      for which a client may take nothing of an answer that is ready
     """
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-STAGES = ("models", "training", "export", "serving", "loadtests")
+STAGES = ("models", "training", "export", "serving", "loadtests", "proofs")
 
 #: Stage → what of the other stages it may import, as prefixes of module names. Everything may import itself.
 DIRECTIONS = {
@@ -22,6 +22,7 @@ DIRECTIONS = {
     "export": ("models", "training.checkpoint"),
     "serving": ("models",),
     "loadtests": ("models",),
+    "proofs": ("models",),
 }
 
 #: Inside serving, from the outside in; each may import its own layer and those after it.
