@@ -1,6 +1,5 @@
 """Who is told of every request that has ended: what the settings ask for, and nothing imported for what is off."""
 
-import importlib
 import importlib.metadata
 import os
 import sys
@@ -21,7 +20,7 @@ def check_observers(settings: Settings) -> None:
     """Raise ObserverError where `observers_of` would for want of a package or of an output; begin nothing."""
     if settings.telemetry:
         try:
-            importlib.import_module("serving.telemetry")
+            import serving.telemetry  # noqa: F401 - whether what it needs is there
         except ModuleNotFoundError as missing:
             raise ObserverError(f"telemetry needs the package {missing.name!r}: pip install 'sameway[otel]'") from missing
     if settings.access_log != "off" and sys.stdout is None:  # closed by whoever started the process

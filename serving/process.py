@@ -1,6 +1,5 @@
 """One server process: put together, run, and ended. The one place where concrete classes are chosen."""
 
-import importlib
 import logging
 import os
 import signal
@@ -103,7 +102,7 @@ def check(settings: Settings) -> None:
     _manageable(settings, None if settings.keys is None else keys.read(settings.keys))
     check_observers(settings)
     if settings.frontend == "flask":
-        importlib.import_module("flask")
+        import flask  # noqa: F401 - whether it is there
 
 
 def wired_alone(settings: Settings) -> Wired:

@@ -22,7 +22,8 @@ DIRECTIONS = {
     "export": ("models", "training.checkpoint"),
     "serving": ("models",),
     "loadtests": ("models",),
-    "proofs": ("models",),
+    # The attack on artifacts opens them as the server does, with its parsers watched; all others ask a server process.
+    "proofs": ("models", "serving"),
 }
 
 #: Inside serving, from the outside in; each may import its own layer and those after it.
