@@ -53,6 +53,11 @@ class Access:
             if key.concurrent is not None
         }
 
+    @property
+    def open(self) -> bool:
+        """Whether there are no keys: then nothing is refused for want of one."""
+        return self._keys is None
+
     def check(self, scopes: frozenset[Scope] | None, headers: Mapping[str, str], *, on_management: bool) -> Key | None:
         """Return the key of a request that may pass; raise Unauthorized or Forbidden. Takes no place."""
         key = None

@@ -26,11 +26,11 @@ from serving.keys import Keys, KeysError, Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.observers import check_observers, observers_of
+from serving.protocols.dispatch import Dispatcher
 from serving.protocols.ending import Observer
 from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
 from serving.protocols.predict import Predict
-from serving.protocols.route import Dispatcher
 from serving.protocols.v2 import V2
 from serving.protocols.v2_repository import V2Repository
 from serving.settings import Settings

@@ -11,7 +11,8 @@ from serving.errors import BodyTooLarge, ModelNotReady
 from serving.frontends.arrivals import Watch
 from serving.frontends.http_edge import LEAVING, MANAGEMENT
 from serving.limits import Limits
-from serving.protocols.route import Dispatcher, HttpRequest, Reply
+from serving.protocols.dispatch import Dispatcher
+from serving.protocols.route import HttpRequest, Reply
 
 
 class ClientLeft(Exception):

@@ -13,7 +13,8 @@ from werkzeug.exceptions import HTTPException
 
 from serving.errors import InternalError
 from serving.frontends.wsgi import LEAVING, REQUEST
-from serving.protocols.route import Dispatcher, HttpRequest, Reply, Waiting, error_reply
+from serving.protocols.dispatch import Dispatcher, Waiting
+from serving.protocols.route import HttpRequest, Reply, error_reply
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 

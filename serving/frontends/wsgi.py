@@ -20,7 +20,8 @@ from serving.engine.admission import retry_after
 from serving.errors import InternalError, Overloaded
 from serving.frontends.asgi import ClientLeft, read, send_reply, watch
 from serving.limits import Limits
-from serving.protocols.route import Dispatcher, HttpRequest, Reply, error_reply
+from serving.protocols.dispatch import Dispatcher
+from serving.protocols.route import HttpRequest, Reply, error_reply
 
 # Any: PEP 3333 puts strings, files and whatever a server adds into one dictionary.
 Environ = dict[str, Any]

@@ -20,7 +20,7 @@ from serving.backends.onnx import OnnxSession
 from serving.engine import batch, batcher, instance
 from serving.engine.batcher import Entry
 from serving.engine.instance import Instance
-from serving.protocols.route import Waiting
+from serving.protocols.dispatch import Waiting
 from serving.request import InferResponse, Timings
 from tests.ledger.report import Fault
 

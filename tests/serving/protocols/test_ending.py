@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from serving.errors import BodyTooLarge
+from serving.protocols.dispatch import Waiting
 from serving.protocols.ending import Ended
-from serving.protocols.route import HttpRequest, Pending, Reply, Route, Waiting
+from serving.protocols.route import HttpRequest, Pending, Reply, Route
 from serving.request import InferResponse
 from tests import toys
 from tests.serving.desk import Desk, infer_body, png

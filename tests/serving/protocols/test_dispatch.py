@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from serving.errors import BodyTooLarge, InferenceFailed, Overloaded, ServingError
-from serving.protocols.route import HttpRequest, Pending, Reply, Route, Waiting
+from serving.protocols.dispatch import Waiting
+from serving.protocols.route import HttpRequest, Pending, Reply, Route
 from serving.request import InferResponse, Timings
 from tests import toys
 from tests.serving.desk import Desk, body_of, infer_body

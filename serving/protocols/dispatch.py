@@ -1,0 +1,219 @@
+"""The one dispatch that every front end's requests go through.
+
+What matters to every request (access, routing, errors, counting, the headers of every answer) happens here and in no
+framework's middleware.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterable
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from typing import Any
+
+from serving.access import Access, Admission
+from serving.engine.base import Engine
+from serving.errors import Cancelled, DeadlineExceeded, InternalError, ModelNotReady, ServingError
+from serving.limits import Limits
+from serving.metrics import Metrics
+from serving.protocols.compression import inflate
+from serving.protocols.ending import Ended, Observer, headers
+from serving.protocols.request_id import RequestIds
+from serving.protocols.route import HttpRequest, Paths, Pending, Reply, Route, error_reply, version_of
+from serving.request import InferResponse
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Routes requests to handlers, and turns every way in which a request can end into one Reply."""
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        engine: Engine,
+        metrics: Metrics,
+        limits: Limits,
+        *,
+        access: Access | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        """`access` None: everybody may do everything."""
+        self._access = access or Access()
+        self._inflated_bytes = limits.inflated_bytes
+        self._engine = engine
+        self._metrics = metrics
+        self._observers = tuple(observers)
+        self._ids = RequestIds()
+        self._paths = Paths(routes)
+
+    def handle(self, request: HttpRequest) -> "Reply | Waiting":
+        """Answer a request, or return what its answer has to be waited for. Never raises, never waits."""
+        route: Route | None = None
+        try:
+            route, parameters = self._paths.match(request.method, request.path)
+            if route.inference:
+                self._metrics.begin()
+            request = replace(request, parameters=parameters, admission=self._admit(route, request))
+            encoding = request.headers.get("content-encoding")
+            if encoding is not None:
+                request = replace(request, body=inflate(request.body, encoding, self._inflated_bytes))
+            answer = route.handler(request)
+        except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
+            return self._failed(route, request, error)
+        if isinstance(answer, Pending):
+            return Waiting(self, route, request, answer)
+        self._leave(request)
+        if route.inference:
+            self._metrics.end(*self._meant(request), None, time.monotonic() - request.received)
+        return self._end(route, request, answer, request_id=self._ids.of(request.headers))
+
+    def turned_away(self, request: HttpRequest) -> Reply | None:
+        """Return the reply for a request that may not pass, judged by its head alone; None where its body may come.
+
+        So nobody without a key makes the server read a body. `handle` judges again: a front end need not ask this.
+        """
+        if self._access.open:
+            return None
+        try:
+            route, _ = self._paths.match(request.method, request.path)
+        except ServingError:
+            return None  # it is answered like any other, once it is whole
+        try:
+            self._access.check(route.scopes, request.headers, on_management=request.on_management)
+        except ServingError as error:
+            if route.inference:
+                self._metrics.begin()
+            return self._failed(route, request, error)
+        return None
+
+    def refuse(self, request: HttpRequest, error: ServingError) -> Reply:
+        """Answer a request that a front end could not even read to its end; it counts like any other."""
+        try:
+            route, parameters = self._paths.match(request.method, request.path)
+        except ServingError:
+            return self._failed(None, request, error)
+        if route.inference:
+            self._metrics.begin()
+        try:
+            request = replace(request, parameters=parameters, admission=self._admit(route, request))
+        except ServingError as refused:
+            return self._failed(route, request, refused)
+        return self._failed(route, request, error)
+
+    def patience_seconds(self, request: HttpRequest) -> float:
+        """Return how long a request may take, as far as that is known without its body; infinite where nothing is."""
+        try:
+            route, parameters = self._paths.match(request.method, request.path)
+            return self._engine.metadata(parameters["model"]).timeout_seconds if route.inference else math.inf
+        except ServingError:
+            return math.inf
+
+    def _admit(self, route: Route, request: HttpRequest) -> Admission:
+        return self._access.admit(route.scopes, request.headers, on_management=request.on_management)
+
+    def _failed(self, route: Route | None, request: HttpRequest, error: BaseException) -> Reply:
+        """Return the reply for an error, and count it where it ended a request for inference."""
+        request_id = self._ids.of(request.headers)
+        if not isinstance(error, ServingError):
+            log.error("event=internal_error request_id=%s path=%r", request_id, request.path, exc_info=error)
+            error = InternalError("an internal error; the server's log has its cause")
+        labels = ("", "")
+        if route is not None:
+            self._leave(request)
+            if route.inference:
+                model, version = self._meant(request)
+                self._metrics.end(model, version, error, time.monotonic() - request.received)
+                labels = model, "" if version is None else str(version)
+        return self._end(route, request, error_reply(error), request_id=request_id, error=error, labels=labels)
+
+    def _leave(self, request: HttpRequest) -> None:
+        """Let others have the place of a request that has ended."""
+        if request.admission is not None:
+            request.admission.end()
+
+    def _meant(self, request: HttpRequest) -> tuple[str, int | None]:
+        """Return the model of the repository that a request meant, empty if none, and its version, None if not served."""
+        if request.admission is None:
+            return "", None  # who was not let in learns nothing of the models, and makes no series of theirs
+        parameters = request.parameters
+        model = parameters["model"]
+        try:
+            return model, self._engine.metadata(model, version_of(parameters)).version
+        except ServingError:
+            return (model if self._engine.knows(model) else ""), None
+
+    def _answered(self, route: Route, request: HttpRequest, reply: Reply, response: Any, encoding: float) -> Reply:
+        """Return the reply of a request that was waited for, and count it where it was one for inference."""
+        self._leave(request)
+        request_id = self._ids.of(request.headers)
+        if not route.inference:
+            return self._end(route, request, reply, request_id=request_id)
+        self._metrics.end(response.model, response.version, None, time.monotonic() - request.received)
+        labels = response.model, str(response.version)
+        return self._end(route, request, reply, request_id=request_id, labels=labels, response=response, encoding=encoding)
+
+    def _end(
+        self,
+        route: Route | None,
+        request: HttpRequest,
+        reply: Reply,
+        *,
+        request_id: str,
+        error: ServingError | None = None,
+        labels: tuple[str, str] = ("", ""),
+        response: InferResponse | None = None,
+        encoding: float = 0.0,
+    ) -> Reply:
+        """Return a reply with the headers that every answer has, and tell the observers, if there are any."""
+        ended = time.monotonic()
+        own = headers(response, request_id=request_id, received=request.received, encoding=encoding, ended=ended)
+        reply = Reply(reply.status, reply.body, reply.media_type, (*reply.headers, *own))
+        if self._observers:
+            record = Ended.of(request, reply, route, request_id, error, labels, response, encoding, ended)
+            for observer in self._observers:
+                observer.finished(record)
+        return reply
+
+
+class Waiting:
+    """A request whose answer is being computed. The front end ends it with exactly one of the four methods."""
+
+    def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, pending: Pending) -> None:
+        self.future = pending.future
+        self.deadline = pending.deadline
+        self._dispatcher = dispatcher
+        self._route = route
+        self._request = request
+        self._pending = pending
+
+    def reply(self) -> Reply:
+        """Return the answer. The future must be done."""
+        try:
+            response = self.future.result(timeout=0)
+            encoding = time.monotonic()
+            reply = self._pending.encode(response)
+        except CancelledError:
+            return self._end(Cancelled("the request was cancelled"))
+        except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
+            return self._end(error)
+        return self._dispatcher._answered(self._route, self._request, reply, response, encoding)
+
+    def expired(self) -> Reply:
+        """Give the request up because its deadline has passed, and return what to say."""
+        self.future.cancel()
+        return self._end(DeadlineExceeded("the request was not answered by its deadline"))
+
+    def interrupted(self) -> Reply:
+        """Give the request up because the server stops, and return what to say."""
+        self.future.cancel()
+        return self._end(ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1))
+
+    def abandoned(self) -> None:
+        """Give the request up because the client has left."""
+        self.future.cancel()
+        self._end(Cancelled("the client left"))
+
+    def _end(self, error: BaseException) -> Reply:
+        return self._dispatcher._failed(self._route, self._request, error)
