@@ -52,10 +52,17 @@ class LocalEngine:
     def submit(self, request: InferRequest) -> "Future[InferResponse]":
         """Check a request on its own and let it wait for an instance of its model."""
         served = self._find(request.model, request.version)
-        try:
-            return served.submit(request)
-        except SignatureError as error:
-            raise InvalidInput.at(error.field, expected=error.expected, found=error.found) from error
+        while True:
+            try:
+                return served.submit(request)
+            except SignatureError as error:
+                raise InvalidInput.at(error.field, expected=error.expected, found=error.found) from error
+            except ModelNotReady:
+                # It was closed between being found and being asked, and may be open anew, for another configuration.
+                now = self._find(request.model, request.version)
+                if now is served:
+                    raise
+                served = now
 
     def metadata(self, model: str, version: int | None = None) -> ModelMetadata:
         """Return what is known of a served version."""

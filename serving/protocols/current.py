@@ -16,10 +16,11 @@ T = TypeVar("T")
 def on_current(engine: Engine, model: str, version: int | None, attempt: Callable[[ModelMetadata], T]) -> T:
     """Return what `attempt` returns for the version named or, for None, the newest served."""
     metadata = engine.metadata(model, version)
-    try:
-        return attempt(metadata)
-    except (ModelNotFound, ModelNotReady):
-        now = engine.metadata(model, version)
-        if now.digest == metadata.digest:
-            raise
-        return attempt(now)
+    while True:
+        try:
+            return attempt(metadata)
+        except (ModelNotFound, ModelNotReady):
+            now = engine.metadata(model, version)
+            if now.digest == metadata.digest:
+                raise
+            metadata = now

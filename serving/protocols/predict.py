@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from models.content import ContentError, LabelContent, open_image
+from models.content import Content, ContentError, LabelContent, open_image
 from serving.access import PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import InferenceFailed, InvalidInput, Unsupported
@@ -42,22 +42,17 @@ class Predict:
 
     def predict(self, request: HttpRequest) -> Pending:
         """Run a model on the image in the body: the file itself, or a multipart form with one file."""
-        return on_current(self._engine, request.parameters["model"], None, lambda version: self._predict(request, version))
-
-    def _predict(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
-        """Run one version on the image in the body."""
-        content = metadata.content
-        if content is None:
-            raise Unsupported(f"model {metadata.name!r} takes tensors only; send them to /v2/models/{metadata.name}/infer")
+        model = request.parameters["model"]
+        metadata = self._engine.metadata(model)
+        _content(metadata)
         file = self._file(request)
         deadline = request.received + metadata.timeout_seconds
+        #: By the digest of the version that was asked: how its answer is told.
+        outputs: dict[str, LabelContent] = {}
 
         def submit(image: "Image") -> "Future[InferResponse]":
-            try:
-                tensors = content.input.decode(image)
-            except ContentError as error:
-                raise _invalid(error) from error
-            return self._engine.submit(InferRequest(metadata.name, metadata.version, tensors, deadline=deadline))
+            # Decoding may have taken a while, and another version may be served since.
+            return on_current(self._engine, model, None, lambda version: self._submit(image, version, deadline, outputs))
 
         # A small image is decoded here and now; a large one would make everybody else wait for it. Both sizes count: few
         # pixels may come in a file of a million chunks, and then even its header takes seconds.
@@ -67,7 +62,19 @@ class Predict:
             future = self._decoding.submit(lambda: submit(image))
         else:
             future = submit(image)
-        return Pending(future, deadline, lambda response: Reply(200, _answer(content.output, response)))
+        return Pending(future, deadline, lambda response: Reply(200, _answer(outputs[response.digest], response)))
+
+    def _submit(
+        self, image: "Image", metadata: ModelMetadata, deadline: float, outputs: dict[str, LabelContent]
+    ) -> "Future[InferResponse]":
+        """Run one version on an image."""
+        content = _content(metadata)
+        outputs[metadata.digest] = content.output
+        try:
+            tensors = content.input.decode(image)
+        except ContentError as error:
+            raise _invalid(error) from error
+        return self._engine.submit(InferRequest(metadata.name, metadata.version, tensors, deadline=deadline))
 
     def _file(self, request: HttpRequest) -> bytes:
         """Return the file a request carries. Only a form is told by its type: anything else is taken for the file itself."""
@@ -85,6 +92,13 @@ class Predict:
             return open_image(file, max_pixels=self._limits.image_pixels)
         except ContentError as error:
             raise _invalid(error) from error
+
+
+def _content(metadata: ModelMetadata) -> Content:
+    """Return what a model takes from people; raise Unsupported where it takes tensors only."""
+    if metadata.content is None:
+        raise Unsupported(f"model {metadata.name!r} takes tensors only; send them to /v2/models/{metadata.name}/infer")
+    return metadata.content
 
 
 def _answer(output: LabelContent, response: InferResponse) -> bytes:

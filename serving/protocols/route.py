@@ -103,7 +103,7 @@ class Paths:
                 self._fixed.setdefault(route.path, {})[route.method] = route
 
     def match(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        """Return the route and what its path holds; raise NotFound or MethodNotAllowed. A HEAD is a GET with no body sent."""
+        """Return the route and what its path holds; raise NotFound or MethodNotAllowed. HEAD is a GET with no body sent."""
         methods, parameters = self._fixed.get(path), _NONE
         if methods is None:
             for pattern, methods in self._patterns.items():  # noqa: B007 - used after the loop
