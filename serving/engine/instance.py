@@ -1,6 +1,7 @@
 """An instance: one session and the one thread that uses it. Take, join, run, split, answer.
 
-Whatever a backend does, each entry taken gets exactly one answer, and the thread goes on.
+Whatever a backend does, each entry taken gets exactly one answer, and the thread goes on. One whose values make the
+backend fail fails alone.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from models.tensors import Signature, Tensors
 from serving.backends.base import Session
 from serving.engine.batch import check_outputs, join, split
 from serving.engine.batcher import Batcher, Entry
-from serving.errors import InferenceFailed, ServingError
+from serving.errors import DeadlineExceeded, InferenceFailed, ServingError
 from serving.metrics import Series
 from serving.request import InferResponse, Timings
 
@@ -93,7 +94,11 @@ class Instance:
             del batch, entries
 
     def _answer(self, entries: list[Entry]) -> None:
-        """Run one batch and resolve every entry's future, with its answer or with InferenceFailed."""
+        """Run one batch and resolve every entry's future, with its answer or with InferenceFailed.
+
+        What is in a tensor may make a runtime raise, as a place outside a table does, and no signature knows of it. So a
+        batch that fails is run again in halves: whoever is to blame fails alone, after log2(n) runs for his neighbours.
+        """
         taken = time.monotonic()
         rows = sum(entry.rows for entry in entries)
         signature = self._identity.signature
@@ -105,12 +110,14 @@ class Instance:
             check_outputs(signature, outputs, rows)
             parts = list(split(outputs, [entry.rows for entry in entries]))
         except BaseException as error:  # noqa: BLE001 - a runtime may raise anything, and these clients are owed an answer
+            if len(entries) > 1:
+                self._answer_in_halves(entries)
+                return
             log.error(
                 "event=inference_failed model=%s version=%d rows=%d error=%r",
                 self._identity.model, self._identity.version, rows, error,
             )  # fmt: skip
-            for entry in entries:
-                entry.future.set_exception(InferenceFailed("the model could not compute this batch"))
+            entries[0].future.set_exception(InferenceFailed("the model could not compute this request"))
             return
         now = time.monotonic()
         # Counted before anybody is answered: a client that asks for the figures next finds its own request in them.
@@ -121,6 +128,17 @@ class Instance:
             entry.future.set_result(self._response(entry, part, timings))
         # All that kept this thread from the next batch, also what it did after the answers were there.
         self._batcher.finished(rows, time.monotonic() - taken)
+
+    def _answer_in_halves(self, entries: list[Entry]) -> None:
+        """Run a batch that failed as two; whose deadline has passed by now needs no answer any more."""
+        middle = len(entries) // 2
+        for half in (entries[:middle], entries[middle:]):
+            now = time.monotonic()
+            for entry in half:
+                if entry.deadline <= now:
+                    entry.future.set_exception(DeadlineExceeded("the deadline passed while the request was computed"))
+            if due := [entry for entry in half if entry.deadline > now]:
+                self._answer(due)
 
     def _response(self, entry: Entry, outputs: Tensors, timings: Timings) -> InferResponse:
         request, identity = entry.request, self._identity

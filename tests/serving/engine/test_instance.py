@@ -7,7 +7,7 @@ import pytest
 from models.tensors import Tensors
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
-from serving.errors import InferenceFailed, ModelNotReady, ServingError
+from serving.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServingError
 from serving.metrics import Metrics
 from serving.request import InferRequest
 from tests.serving.sessions import PATIENCE, SIGNATURE, FakeSession, Gate, double, rows
@@ -87,7 +87,7 @@ def test_only_the_outputs_asked_for_are_given_in_their_order(start: Start) -> No
     assert list(bench.ask(1, outputs=("z",)).future.result(PATIENCE).outputs) == ["z"]
 
 
-def test_a_backend_that_raises_fails_its_own_batch_and_the_thread_goes_on(start: Start) -> None:
+def test_who_makes_a_backend_raise_fails_alone_and_the_thread_goes_on(start: Start) -> None:
     def fail_on_13(inputs: Tensors) -> Tensors:
         if 13 in inputs["x"]:
             raise RuntimeError("secret of the backend")
@@ -97,14 +97,38 @@ def test_a_backend_that_raises_fails_its_own_batch_and_the_thread_goes_on(start:
     bench = start(gate)
     before = bench.ask(1)
     assert gate.entered.wait(PATIENCE)
-    unlucky, neighbour = bench.ask(13), bench.ask(2)
+    numbers = [2, 13, 3, 4, 13, 5, 6, 7]
+    entries = [bench.ask(number) for number in numbers]
     gate.opened.set()
     assert answer(before) == [[2, -2]]
-    for entry in (unlucky, neighbour):
+    for number, entry in zip(numbers, entries, strict=True):
         error = entry.future.exception(PATIENCE)
-        assert isinstance(error, InferenceFailed)
-        assert "secret" not in str(error)
+        if number == 13:
+            assert isinstance(error, InferenceFailed)
+            assert "secret" not in str(error)
+        else:
+            assert answer(entry) == [[2 * number, -2 * number]]
     assert answer(bench.ask(3)) == [[6, -6]]
+
+
+def test_a_request_whose_deadline_passes_while_its_batch_fails_is_not_run_again(start: Start) -> None:
+    now = time.monotonic
+
+    def fail(inputs: Tensors) -> Tensors:
+        if len(inputs["x"]) > 1:
+            late.deadline = now()
+            raise RuntimeError
+        return double(inputs)
+
+    gate = Gate(fail)
+    bench = start(gate)
+    bench.ask(1)
+    assert gate.entered.wait(PATIENCE)
+    late, neighbour = bench.ask(2), bench.ask(3)
+    gate.opened.set()
+    assert isinstance(late.future.exception(PATIENCE), DeadlineExceeded)
+    assert answer(neighbour) == [[6, -6]]
+    assert [batch.tolist() for batch in gate.batches[1:]] == [[[2, -2], [3, -3]], [[3, -3]]]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), KeyboardInterrupt(), BaseException("a panic")])
