@@ -13,6 +13,7 @@ import mmap
 import os
 import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ _BLOCK_BYTES = _FACTS_BYTES + NUMBERS * 8
 _REGION_BYTES = _HEADER_BYTES + BLOCKS * _BLOCK_BYTES
 #: Before the facts: a number that is odd while they are being written, and their length.
 _FACTS_HEAD = struct.Struct("=QQ")
+
+#: How often facts are looked at that are being written, which takes microseconds.
+_TRIES = 100
 
 # The numbers of a region's header.
 _PID, _HEARTBEAT, _USED = range(3)
@@ -206,15 +210,17 @@ class _Bytes:
         _FACTS_HEAD.pack_into(self._facts, 0, number + 1, len(text))
 
     def facts(self) -> Facts | None:
-        """Return the facts; None where there are none, or they are being written."""
-        number, length = _FACTS_HEAD.unpack_from(self._facts)
-        if number % 2 or not length:
-            return None
-        text = bytes(self._facts[_FACTS_HEAD.size : _FACTS_HEAD.size + length])
-        if _FACTS_HEAD.unpack_from(self._facts) != (number, length):
-            return None
-        facts: Facts = json.loads(text)
-        return facts
+        """Return the facts; None where there are none, or whoever was writing them has been killed."""
+        for _ in range(_TRIES):
+            number, length = _FACTS_HEAD.unpack_from(self._facts)
+            if number % 2:
+                time.sleep(0)
+                continue
+            text = bytes(self._facts[_FACTS_HEAD.size : _FACTS_HEAD.size + length])
+            if _FACTS_HEAD.unpack_from(self._facts) == (number, length):
+                facts: Facts | None = json.loads(text) if length else None
+                return facts
+        return None
 
 
 def _floats(memory: memoryview, start: int, size: int) -> "memoryview[float]":

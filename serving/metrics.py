@@ -4,6 +4,7 @@ Label values come from the repository, never from a client: a request for a mode
 empty name. The series of a version that is freed go with it; how its requests ended stays, by model.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from serving.counters import Block, Counters, Facts
+from serving.counters import Block, Counters, Facts, OutOfBlocks
 from serving.errors import ServingError
 from serving.figures import ENDS, OK, Distribution, Figures, Layout, outcome_of
 
@@ -47,7 +48,8 @@ class Metrics:
 
     def tell(self, model: str, version: int | None, **facts: object) -> None:
         """Say what a version is, or what state it is in, or (None) a model without one: facts for the index and for info."""
-        self._of(model, "" if version is None else str(version)).tell(**facts)
+        with contextlib.suppress(OutOfBlocks):  # it is served all the same, or not; only nobody else learns of it
+            self._of(model, "" if version is None else str(version)).tell(**facts)
 
     def begin(self) -> None:
         """Count one request for inference that is in flight from now on."""
@@ -65,9 +67,9 @@ class Metrics:
             if series is not None and series.end(end, seconds, failed=error is not None and error.outcome == "failed"):
                 return
             # The version was freed while its last answers were on their way.
-            self._of(model, "").change(Layout.RETIRED + Layout.ended(end), 1.0)
+            self._of_model(model).change(Layout.RETIRED + Layout.ended(end), 1.0)
             return
-        self._of(model, "").change(Layout.ended(end), 1.0)
+        self._of_model(model).change(Layout.ended(end), 1.0)
 
     def dropped_lines(self, count: int) -> None:
         """Count lines of the access log that could not be written."""
@@ -78,12 +80,12 @@ class Metrics:
         with self._lock:
             series = self._series.pop((model, str(version)), None)
         if series is not None:
-            series.retire(self._of(model, ""))
+            series.retire(self._of_model(model))
 
     def keep(self, versions: Collection[tuple[str, int | None]]) -> None:
         """Retire every version but these: the process before this one has left them."""
         kept = {(model, str(version)) for model, version in versions if version is not None}
-        for model, version in [key for key in self._series if key[1] and key not in kept]:
+        for model, version in [key for key in list(self._series) if key[1] and key not in kept]:
             self.retire(model, int(version))
 
     def beat(self) -> None:
@@ -117,6 +119,13 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return all series in the Prometheus text format."""
         return generate_latest(self.registry)
+
+    def _of_model(self, model: str) -> "Series":
+        """Return what counts for a model's requests without a version; for those of all models where there is no room."""
+        try:
+            return self._of(model, "")
+        except OutOfBlocks:
+            return self._server
 
     def _of(self, model: str, version: str) -> "Series":
         key = (model, version)

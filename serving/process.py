@@ -183,8 +183,7 @@ def serve(
         observer.close()
     log.info("event=stopped")
     # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
-    loading.join(_OPENING_SECONDS)
-    if loading.is_alive() or health.hangs:
+    if health.hangs or not wired.engine.management.settled(_OPENING_SECONDS):
         logging.shutdown()
         os._exit(HANGS if health.hangs else 0)
     return 0

@@ -4,6 +4,7 @@ What is served changes in two steps: `prepare` opens what is wanted beside what 
 place, drains the old and frees it. Between the two nothing has happened yet that a failure would have to undo.
 """
 
+import concurrent.futures
 import contextlib
 import logging
 import threading
@@ -68,8 +69,16 @@ class Lifecycle:
     def load_all(self, wanted: Wanted | None = None) -> None:
         """Open the versions wanted, by default by every model's configuration; a model not among them stays unloaded.
 
-        A version that cannot be opened is not ready, says why, and leaves the others alone.
+        A version that cannot be opened is not ready, says why, and leaves the others alone. Returns when all were tried.
         """
+        self._manager.submit(self._load_all, wanted).result()
+
+    def settled(self, timeout_seconds: float) -> bool:
+        """Wait until nothing is being loaded or unloaded any more; tell whether that is so."""
+        done, _ = concurrent.futures.wait([self._manager.submit(_nothing)], timeout=timeout_seconds)
+        return bool(done)
+
+    def _load_all(self, wanted: Wanted | None) -> None:
         for name in self.status.names():
             if self._closed:
                 break
@@ -122,9 +131,17 @@ class Lifecycle:
         """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
         if self.status.knows(model):
             return
-        if self._only is not None or model not in self._repository.models():
+        if self._only is not None or not self._published(model):
             raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
         self.status.set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
+
+    def _published(self, model: str) -> bool:
+        """Tell whether the repository has a model; raise ModelNotReady where it cannot be read."""
+        try:
+            return model in self._repository.models()
+        except RepositoryError as error:
+            log.error("event=repository_unreadable reason=%r", str(error))
+            raise ModelNotReady("the model repository cannot be read", retry_after_seconds=1) from error
 
     def _load_first(self, name: str, wanted: tuple[int, ...] | None) -> None:
         """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
@@ -238,7 +255,7 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None:
                 self.status.forget(name, status.version)
-        if name in self._repository.models():
+        if self._published(name):
             self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
         else:
             self.status.forget_model(name)
@@ -262,3 +279,7 @@ class Lifecycle:
         serving = ", ".join(str(number) for number in sorted(self.table.versions(name)))
         stays = f", version {serving} serves on" if serving else ""
         return ModelNotReady(f"model {name!r} could not be loaded{stays}: {reason}")
+
+
+def _nothing() -> None:
+    """Do nothing, once it is its turn."""

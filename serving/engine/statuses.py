@@ -15,7 +15,8 @@ class Statuses:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._known: dict[str, dict[int | None, ModelStatus]] = {}
+        # Of each model a dictionary that is replaced whole: one thread writes, any may read meanwhile.
+        self._known: dict[str, Mapping[int | None, ModelStatus]] = {}
 
     def knows(self, model: str) -> bool:
         """Tell whether this is a model of the repository."""
@@ -34,17 +35,19 @@ class Statuses:
 
     def set(self, status: ModelStatus) -> None:
         """Set the state of a version or, until it has a version, of a model."""
-        versions = self._known.setdefault(status.name, {})
-        if status.version is not None and versions.pop(None, None) is not None:
+        versions = self._known.get(status.name, {})
+        if status.version is not None and None in versions:
             self._metrics.tell(status.name, None, state=None)
-        versions[status.version] = status
+        kept = {number: known for number, known in versions.items() if number is not None or status.version is None}
+        self._known[status.name] = {**kept, status.version: status}
         self._metrics.tell(
             status.name, status.version, state=status.state.value, reason=status.reason, vouched=status.verified
         )
 
     def forget(self, model: str, version: int) -> None:
         """Let a version go that is neither served nor wanted."""
-        self._known.get(model, {}).pop(version, None)
+        versions = self._known.get(model, {})
+        self._known[model] = {number: status for number, status in versions.items() if number != version}
         self._metrics.retire(model, version)
 
     def forget_model(self, model: str) -> None:
@@ -60,7 +63,7 @@ class Statuses:
 
     def all(self) -> list[ModelStatus]:
         """Return the states of this process's models and versions."""
-        return [status for versions in self._known.values() for status in versions.values()]
+        return [status for versions in list(self._known.values()) for status in versions.values()]
 
     def everywhere(self) -> list[ModelStatus]:
         """Return the states of all versions over all processes, by name and number."""

@@ -2,7 +2,9 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from PIL.Image import Image
 
+from models.content import open_image
 from serving.engine.base import ModelMetadata
 from serving.engine.served import ServedVersion
 from serving.errors import ModelNotFound
@@ -54,8 +56,11 @@ def test_an_error_that_no_swap_explains_is_an_error(desk: Desk) -> None:
 def test_a_large_image_whose_model_is_swapped_while_it_is_decoded_is_answered_by_the_new_version(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = predict.open_image
-    monkeypatch.setattr(predict, "open_image", lambda *given, **named: (swap(desk, tmp_path, 1), opened(*given, **named))[1])
+    def overtaken(data: bytes, *, max_pixels: int) -> Image:
+        swap(desk, tmp_path, 1)
+        return open_image(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(predict, "open_image", overtaken)
     waiting = desk.begin("POST", "/predict/toy", noise_png(400))
     assert isinstance(waiting, Waiting)
     reply = desk.end(waiting)
