@@ -1,12 +1,37 @@
 """A servable: one version ready to be opened, whether a manifest vouches for it or it was found as it is."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.content import Content
-from models.repository import ModelVersion
+from models.repository import ModelVersion, RepositoryError
 from models.tensors import Signature, Tensors
 from serving.backends.base import ArtifactFile
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksummedFile:
+    """A file that is checksummed once more as it is read to be opened: nobody can exchange it between check and use."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The file's name, without folders."""
+        return self.path.name
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read_bytes(self) -> bytes:
+        """Return what is in it; raise RepositoryError if that is not what it was published with."""
+        data = self.path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise RepositoryError(f"{self.name}: altered since it was checked")
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +77,9 @@ class Servable:
             signature=manifest.signature,
             content=manifest.content,
             artifacts={
-                artifact.format: ServableArtifact(version.artifact_path(artifact), artifact.tolerance)
+                artifact.format: ServableArtifact(
+                    ChecksummedFile(version.artifact_path(artifact), artifact.sha256), artifact.tolerance
+                )
                 for artifact in manifest.artifacts
             },
             golden=version.golden(),
