@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from models.content import ContentError, LabelContent, open_image
+from models.content import Content, ContentError, LabelContent, open_image
 from serving.access import PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import InferenceFailed, InvalidInput, Unsupported
@@ -47,32 +47,37 @@ class Predict:
 
     def _predict(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
         """Run one version on the image in the body."""
-        content = metadata.content
-        if content is None:
-            raise Unsupported(f"model {metadata.name!r} takes tensors only; send them to /v2/models/{metadata.name}/infer")
+        outputs: dict[str, LabelContent] = {}
+        _content(metadata)  # a model without content needs no image to be told so
         file = self._file(request)
         deadline = request.received + metadata.timeout_seconds
 
-        def submit(image: "Image") -> "Future[InferResponse]":
+        def submit(image: "Image", version: ModelMetadata) -> "Future[InferResponse]":
+            content = _content(version)
+            outputs[version.digest] = content.output
             try:
                 tensors = content.input.decode(image)
             except ContentError as error:
                 raise _invalid(error) from error
-            return self._engine.submit(InferRequest(metadata.name, metadata.version, tensors, deadline=deadline))
+            return self._engine.submit(InferRequest(version.name, version.version, tensors, deadline=deadline))
+
+        def submit_later(image: "Image") -> "Future[InferResponse]":
+            # Another version may have taken the place of this one while the image waited for its thread.
+            return on_current(self._engine, metadata.name, None, lambda version: submit(image, version))
 
         # A small image is decoded here and now; a large one would make everybody else wait for it. Both sizes count: few
         # pixels may come in a file of a million chunks, and then even its header takes seconds.
         if len(file) > self._limits.inline_bytes:
-            future = self._decoding.submit(lambda: submit(self._open(file)))
+            future = self._decoding.submit(lambda: submit_later(self._open(file)))
         elif (image := self._open(file)).width * image.height > self._limits.inline_pixels:
-            future = self._decoding.submit(lambda: submit(image))
+            future = self._decoding.submit(lambda: submit_later(image))
         else:
-            future = submit(image)
+            future = submit(image, metadata)
         submitted = time.monotonic()
 
         def encode(response: InferResponse) -> Reply:
             encoding = time.monotonic()
-            body = _answer(content.output, response)
+            body = _answer(outputs[response.digest], response)
             return Reply(200, body, headers=inference_headers(request, response, submitted=submitted, encoding=encoding))
 
         return Pending(future, deadline, encode)
@@ -93,6 +98,13 @@ class Predict:
             return open_image(file, max_pixels=self._limits.image_pixels)
         except ContentError as error:
             raise _invalid(error) from error
+
+
+def _content(version: ModelMetadata) -> Content:
+    """Return what people send to a version and read from it; raise Unsupported where they can do neither."""
+    if version.content is None:
+        raise Unsupported(f"model {version.name!r} takes tensors only; send them to /v2/models/{version.name}/infer")
+    return version.content
 
 
 def _answer(output: LabelContent, response: InferResponse) -> bytes:
