@@ -167,6 +167,10 @@ class Server:
     def stop(self) -> int:
         """End it as an orchestrator does, with SIGTERM, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended, and return its exit code."""
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
