@@ -108,13 +108,14 @@ async def open_load(
     connections: int = 512,
     seed: int = 0,
     until: Callable[[], bool] = lambda: False,
+    into: list[Outcome] | None = None,
 ) -> list[Outcome]:
     """Send at a rate for so long, at random moments as strangers do (Poisson); return once all have ended.
 
     Where all connections are busy a request waits for one, and its latency grows: the generator is bounded, too. `until`
-    ends it sooner.
+    ends it sooner; outcomes are put `into` a list as they come.
     """
-    pool = _Pool(host, port, connections=connections)
+    pool = _Pool(host, port, connections=connections, outcomes=into)
     gaps = random.Random(seed)
     meant = time.monotonic()
     end = meant + seconds
@@ -142,8 +143,8 @@ async def burst(host: str, port: int, requests: Iterable[Request]) -> list[Outco
 class _Pool:
     """Keep-alive connections, a bounded number of them, and the requests that wait for one."""
 
-    def __init__(self, host: str, port: int, *, connections: int) -> None:
-        self.outcomes: list[Outcome] = []
+    def __init__(self, host: str, port: int, *, connections: int, outcomes: list[Outcome] | None = None) -> None:
+        self.outcomes = [] if outcomes is None else outcomes
         self._host, self._port = host, port
         self._most = connections
         self._open = 0
