@@ -4,7 +4,8 @@ Closed load has so many clients, each sending when its last answer has come: it 
 sends at a rate whatever the server does, as the world does, and counts each latency from the moment at which the request
 was *meant* to be sent: a generator that falls behind must not make a server look fast.
 
-Every request comes to exactly one Outcome. Nobody retries.
+Every request comes to exactly one Outcome. Nobody retries. Connections are kept alive, and given up where an answer says
+`connection: close`.
 """
 
 import asyncio
@@ -23,6 +24,12 @@ class Request:
     right: Callable[[bytes], bool] = bool
     hangs_up_seconds: float | None = None
     kind: str = ""
+    #: The same as `right`, where the answer's Sameway-Version has to be right, too.
+    right_of: Callable[[bytes, str], bool] | None = None
+
+    def judge(self, body: bytes, version: str) -> bool:
+        """Tell whether a 200 with this body and this Sameway-Version is right."""
+        return self.right(body) and (self.right_of is None or self.right_of(body, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,11 @@ class Outcome:
     retry_after: int | None = None
     #: The Sameway-Version header.
     version: str = ""
+    #: When its first byte was given to the connection, 0 if there was none; and that connection's port at our end.
+    sent: float = 0.0
+    port: int = 0
+    #: Whether nobody listened: it was never with the server.
+    refused: bool = False
 
     @property
     def seconds(self) -> float:
@@ -53,8 +65,8 @@ class Outcome:
 
     @property
     def lost(self) -> bool:
-        """Whether it got no answer at all, though we waited for one."""
-        return self.status == 0 and not self.left
+        """Whether it was with the server, and got no answer at all though we waited for one."""
+        return self.status == 0 and not self.left and not self.refused
 
 
 def post(host: str, path: str, body: bytes, *headers: str) -> bytes:
@@ -95,16 +107,19 @@ async def open_load(
     seconds: float,
     connections: int = 512,
     seed: int = 0,
+    until: Callable[[], bool] = lambda: False,
+    into: list[Outcome] | None = None,
 ) -> list[Outcome]:
     """Send at a rate for so long, at random moments as strangers do (Poisson); return once all have ended.
 
-    Where all connections are busy a request waits for one, and its latency grows: the generator is bounded, too.
+    Where all connections are busy a request waits for one, and its latency grows: the generator is bounded, too. `until`
+    ends it sooner; outcomes are put `into` a list as they come.
     """
-    pool = _Pool(host, port, connections=connections)
+    pool = _Pool(host, port, connections=connections, outcomes=into)
     gaps = random.Random(seed)
     meant = time.monotonic()
     end = meant + seconds
-    while (meant := meant + gaps.expovariate(rate)) < end:
+    while (meant := meant + gaps.expovariate(rate)) < end and not until():
         ahead = meant - time.monotonic()
         if ahead > 0:
             await asyncio.sleep(ahead)
@@ -128,8 +143,8 @@ async def burst(host: str, port: int, requests: Iterable[Request]) -> list[Outco
 class _Pool:
     """Keep-alive connections, a bounded number of them, and the requests that wait for one."""
 
-    def __init__(self, host: str, port: int, *, connections: int) -> None:
-        self.outcomes: list[Outcome] = []
+    def __init__(self, host: str, port: int, *, connections: int, outcomes: list[Outcome] | None = None) -> None:
+        self.outcomes = [] if outcomes is None else outcomes
         self._host, self._port = host, port
         self._most = connections
         self._open = 0
@@ -144,9 +159,12 @@ class _Pool:
         self._under_way += 1
         self._none_under_way.clear()
         sent = _Sent(request, meant, done)
-        if self._free:
-            self._free.pop().send(sent)
-            return
+        while self._free:
+            connection = self._free.pop()
+            # One that the server has just closed is as good as gone, though the event loop has not said so yet.
+            if not connection.transport.is_closing():
+                connection.send(sent)
+                return
         self._line.append(sent)
         if self._open < self._most:
             self._open += 1
@@ -197,11 +215,11 @@ class _Pool:
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: _Connection(self), self._host, self._port)
-        except OSError:
+        except OSError as error:
             self._open -= 1
-            if self._line:  # nobody listens: this is the end of the request that wanted the connection
-                sent = self._line.popleft()
-                self.end(sent, Outcome(sent.request.kind, sent.meant, time.monotonic(), 0))
+            if self._line:  # this is the end of the request that wanted the connection
+                sent, refused = self._line.popleft(), isinstance(error, ConnectionRefusedError)
+                self.end(sent, Outcome(sent.request.kind, sent.meant, time.monotonic(), 0, refused=refused))
 
 
 @dataclass(slots=True)
@@ -209,6 +227,7 @@ class _Sent:
     request: Request
     meant: float
     done: "asyncio.Future[None] | None"
+    at: float = 0.0
 
 
 class _Connection(asyncio.Protocol):
@@ -218,6 +237,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
+        self._port = 0
         self._sent: _Sent | None = None
         self._buffer = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -225,11 +245,13 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._port = int(transport.get_extra_info("sockname")[1])
         self._pool.free(self)
 
     def send(self, sent: _Sent) -> None:
         """Send a request, and hang up on it in time if that is what it is for."""
         self._sent = sent
+        sent.at = time.monotonic()
         self.transport.write(sent.request.message)
         if sent.request.hangs_up_seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(sent.request.hangs_up_seconds, self._hang_up)
@@ -246,11 +268,12 @@ class _Connection(asyncio.Protocol):
         body, self._buffer = self._buffer[head_end + 4 : body_end], self._buffer[body_end:]
         status = int(head[9:12])
         retry_after = _header(head, b"retry-after")
+        version = (_header(head, b"sameway-version") or b"").decode("latin-1")
         self._end(
             status,
-            right=status == 200 and self._sent.request.right(body),
+            right=status == 200 and self._sent.request.judge(body, version),
             retry_after=None if retry_after is None else int(retry_after),
-            version=(_header(head, b"sameway-version") or b"").decode("latin-1"),
+            version=version,
         )
         if _header(head, b"connection") == b"close":
             self.transport.close()
@@ -276,7 +299,8 @@ class _Connection(asyncio.Protocol):
         sent, self._sent = self._sent, None
         assert sent is not None
         kind, now = sent.request.kind, time.monotonic()
-        self._pool.end(sent, Outcome(kind, sent.meant, now, status, left, right, retry_after, version))
+        outcome = Outcome(kind, sent.meant, now, status, left, right, retry_after, version, sent=sent.at, port=self._port)
+        self._pool.end(sent, outcome)
 
 
 def _header(head: bytes, name: bytes) -> bytes | None:

@@ -133,8 +133,8 @@ class Server:
         return int(self.statistics(model)["inference_count"])
 
     def resident_bytes(self) -> int:
-        """Return the memory its process holds now."""
-        return self._status("VmRSS") * 1024
+        """Return the memory that its processes hold now."""
+        return sum(_status(pid, "VmRSS") for pid in self.pids()) * 1024
 
     def cpu_seconds(self) -> float:
         """Return the processor time its process has used."""
@@ -142,17 +142,33 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def threads(self) -> int:
-        """Return how many threads its process has."""
-        return self._status("Threads")
+        """Return how many threads its processes have."""
+        return sum(_status(pid, "Threads") for pid in self.pids())
 
     def descriptors(self) -> int:
-        """Return how many file descriptors its process has open."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        """Return how many file descriptors its processes have open."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.pids())
+
+    def pids(self) -> list[int]:
+        """Return its processes: the one that was started, and its workers."""
+        return [self.process.pid, *self.children()]
 
     def children(self) -> list[int]:
         """Return the processes it has started and that still run."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+    def clients_of(self, pid: int) -> set[int]:
+        """Return the ports at the other end of the connections that one of its processes has accepted."""
+        sockets = {str(path.readlink()) for path in _descriptors(pid)}
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+        found = ((line.split()[1], line.split()[2], f"socket:[{line.split()[9]}]") for line in lines)
+        ours = f":{self.port:04X}"
+        return {int(theirs.split(":")[1], 16) for mine, theirs, name in found if mine.endswith(ours) and name in sockets}
+
+    def logged(self, event: str) -> int:
+        """Return how often it has logged an event."""
+        return sum(f"event={event} " in f"{line} " for line in self.log)
 
     def errors(self) -> list[str]:
         """Return what it has logged as an error: nothing, if all is well."""
@@ -161,6 +177,10 @@ class Server:
     def stop(self) -> int:
         """End it as an orchestrator does, with SIGTERM, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended, and return its exit code."""
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -184,10 +204,6 @@ class Server:
             self.process.stderr.close()
         return self.process.returncode
 
-    def _status(self, name: str) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith(f"{name}:")).split()[1])
-
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -205,10 +221,32 @@ def machine_cpu_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and that nobody has waited for yet does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _status(pid: int, name: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(f"{name}:")).split()[1])
+
+
+def _descriptors(pid: int) -> Iterator[Path]:
+    """Yield a process's descriptors, without those that go while they are being looked at."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        if path.is_symlink():
+            yield path
+
+
 @contextlib.contextmanager
-def running(repository: Path, *flags: str, frontend: str = "fastapi") -> Iterator[Server]:
+def running(
+    repository: Path, *flags: str, frontend: str = "fastapi", environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Run a server until the block ends, ready when it begins."""
-    server = Server.start(repository, "--drain-delay-seconds", "0", *flags, frontend=frontend)
+    server = Server.start(repository, "--drain-delay-seconds", "0", *flags, frontend=frontend, environment=environment)
     try:
         yield server.ready()
     finally:

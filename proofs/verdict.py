@@ -24,6 +24,16 @@ def at_most(name: str, figure: float, bound: float, unit: str = "") -> Verdict:
     return Verdict(name, f"{figure:.4g}{unit}", f"<= {bound:.4g}{unit}", figure <= bound)
 
 
+def none_of(name: str, found: Sequence[str]) -> Verdict:
+    """Return the verdict on what must not have happened, with the first of what has."""
+    return Verdict(name, f"{len(found)}", "; ".join(["<= 0", *found[:5]]), not found)
+
+
+def told(name: str, figure: float, unit: str = "") -> Verdict:
+    """Return a figure that nothing is promised of."""
+    return Verdict(name, f"{figure:.4g}{unit}", "not promised", True)
+
+
 def table(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as lines of text, the broken ones marked."""
     widths = [max(len(getattr(one, column)) for one in verdicts) for column in ("name", "figure", "bound")]

@@ -259,6 +259,10 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         """Pass a signal on to every worker; the second one too, which hurries them."""
+        # The workers have descriptors of their own. With this one open, the port would go on taking connections when the
+        # last of them has stopped listening, and nobody would ever answer those.
+        for listener in self._listeners:
+            listener.close()
         patience = self._settings.drain_delay_seconds + self._settings.drain_seconds + _EXIT_GRACE_SECONDS
         if self._stop_at is None:
             self._stop_at = time.monotonic() + patience

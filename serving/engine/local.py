@@ -150,6 +150,8 @@ class LocalEngine:
         """Let every request end with ModelNotReady, at once: the process is about to end."""
         self.drain()
         for version in self._life.close():
+            # Who asks now is told to come back: by then another process answers.
+            self._life.tell(version, State.UNLOADING, "its process is about to end, and to be replaced")
             version.abandon()
 
     def _find(self, model: str, version: int | None) -> ServedVersion:

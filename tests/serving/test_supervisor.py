@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -48,6 +49,15 @@ def workers(server: LiveServer) -> dict[int, int]:
 def version(server: LiveServer) -> str:
     answer = server.ask("POST", "/v2/models/toy/infer", infer_body(toys.images(1)))
     return str(answer.json()["model_version"]) if answer.status == 200 else f"{answer.status}: {answer.body!r}"
+
+
+def refused(server: LiveServer) -> bool:
+    """Tell whether nobody listens any more."""
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+    except OSError:
+        return True
+    return False
 
 
 def total(server: LiveServer) -> float:
@@ -138,15 +148,18 @@ def test_workers_end_when_their_supervisor_is_gone(server: LiveServer) -> None:
 
 
 def test_a_stop_answers_what_was_accepted_by_each_worker(repository: Path) -> None:
-    (repository / "toy" / "config.toml").write_text("queue_delay_seconds = 0.5")
+    (repository / "toy" / "config.toml").write_text("queue_delay_seconds = 2")
     server = start(repository)
     try:
-        connections = [server.connect() for _ in range(8)]
+        connections = [server.connect() for _ in range(7)]  # an eighth would fill a batch, and nobody would wait
         for connection in connections:
             connection.send(request("POST", "/v2/models/toy/infer", infer_body(toys.images(1))))
-        server.until(lambda: server.value("sameway_in_flight") == 8, "waiting")
+        server.until(lambda: server.value("sameway_in_flight") == 7, "waiting")
         server.process.send_signal(signal.SIGTERM)
-        assert [connection.answer().status for connection in connections] == [200] * 8
+        server.until(lambda: refused(server), "closed")
+        waiting = [connection.socket for connection in connections]
+        assert not select.select(waiting, [], [], 0)[0], "no connection is taken any more that nobody will answer"
+        assert [connection.answer().status for connection in connections] == [200] * 7
         for connection in connections:
             connection.socket.close()
         assert server.wait() == 0

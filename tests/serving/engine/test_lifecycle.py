@@ -191,6 +191,15 @@ def test_unloading_takes_every_version_and_loading_brings_them_back(three: Path,
     assert states(engine) == {1: State.READY, 2: State.READY, 3: State.READY}
 
 
+def test_who_asks_a_process_that_is_about_to_end_is_told_to_come_back(three: Path, load: Load) -> None:
+    engine = load(three)
+    engine.abandon()
+    with pytest.raises(ModelNotReady, match="about to end") as refused:
+        says(engine, None)
+    assert refused.value.retry_after_seconds == 1
+    assert State.READY not in states(engine).values()
+
+
 def test_a_batch_that_hangs_makes_its_model_not_ready_and_the_process_not_alive(three: Path, load: Load) -> None:
     toys.publish(three, "other")
     engine = load(three)
