@@ -84,7 +84,8 @@ class ServiceRate:
 
     def observe_end(self, seconds_late: float) -> None:
         """Learn how much later than estimated a batch has ended; negative where it was earlier."""
-        late = min(max(seconds_late, 0.0), max(_NOISE_SECONDS, _SURPRISE * self.seconds(self.fill)))
+        # Later than by a whole batch is a pause, or a change that the rate will follow: nothing to keep a reserve for.
+        late = min(max(seconds_late, 0.0), max(_NOISE_SECONDS, self.seconds(self.fill)))
         self._late += _WEIGHT * (late - self._late)
 
 
