@@ -44,7 +44,7 @@ class Bounds:
     batches: float = 3.0
     recovery_seconds: float = 5.0
     #: Share of those let in whose time passed nevertheless.
-    late: float = 0.05
+    late: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

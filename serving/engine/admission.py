@@ -22,7 +22,7 @@ _SURPRISE = 8.0
 _NOISE_SECONDS = 0.001
 
 #: How many times the mean lateness is kept in reserve. Delays have a long tail: where half of all batches are late, by an
-#: exponentially distributed time, six means leave 1 in 40 late (four left 1 in 14, and as many were measured). Without a
+#: exponentially distributed time, six means leave 1 in 40 late (four left 1 in 14). Without a
 #: reserve every second would be: in an overload all that are let in are let in at the very limit.
 _RESERVE = 6.0
 
