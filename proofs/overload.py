@@ -44,7 +44,7 @@ class Bounds:
     batches: float = 3.0
     recovery_seconds: float = 5.0
     #: Share of those let in whose time passed nevertheless.
-    late: float = 0.05
+    late: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ async def _overload(server: Server, units: int, *, seconds: float, bounds: Bound
     # Longer than two batches, so that it can be kept, and shorter than the queue, so that it is what decides.
     timeout = before.queue_seconds / 2 + 2 * before.batch_seconds
     short = await send(rate, seconds / 2, timeout)
-    calm = await send(before.rate / 2, max(2.0, seconds / 3))
+    calm = await send(before.rate / 2, max(3.0, seconds / 3))
     after = await _capacity(server, units, seconds=calibration)
     others = machine_cpu_seconds() - machine - (server.cpu_seconds() - used) - (time.process_time() - own)
     # The best there is on this machine, which may be giving more or less of itself than a minute ago.

@@ -22,7 +22,7 @@ _SURPRISE = 8.0
 _NOISE_SECONDS = 0.001
 
 #: How many times the mean lateness is kept in reserve. Delays have a long tail: where half of all batches are late, by an
-#: exponentially distributed time, six means leave 1 in 40 late (four left 1 in 14, and as many were measured). Without a
+#: exponentially distributed time, six means leave 1 in 40 late (four left 1 in 14). Without a
 #: reserve every second would be: in an overload all that are let in are let in at the very limit.
 _RESERVE = 6.0
 
@@ -84,7 +84,8 @@ class ServiceRate:
 
     def observe_end(self, seconds_late: float) -> None:
         """Learn how much later than estimated a batch has ended; negative where it was earlier."""
-        late = min(max(seconds_late, 0.0), max(_NOISE_SECONDS, _SURPRISE * self.seconds(self.fill)))
+        # Later than by a whole batch is a pause, or a change that the rate will follow: nothing to keep a reserve for.
+        late = min(max(seconds_late, 0.0), max(_NOISE_SECONDS, self.seconds(self.fill)))
         self._late += _WEIGHT * (late - self._late)
 
 

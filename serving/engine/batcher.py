@@ -23,7 +23,7 @@ class Entry:
     Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
     """
 
-    __slots__ = ("deadline", "ends", "future", "line", "priority", "queued", "request", "rows")
+    __slots__ = ("begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
 
     def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
         self.request = request
@@ -32,8 +32,8 @@ class Entry:
         self.priority = priority
         self.deadline = deadline
         self.queued = 0.0
-        #: When its batch was expected to end; infinite where it had less than a whole batch ahead.
-        self.ends = math.inf
+        #: When its batch was expected to begin; infinite before anything was measured.
+        self.begins = math.inf
         self.future: Future[InferResponse] = Future()
 
 
@@ -53,7 +53,7 @@ class Batcher:
         self._closed = False
         self._rate = ServiceRate(batch_rows)
         # Instances that wait for a batch. By the thread that took it: when a batch that is being run should end, and when
-        # that was expected to be as its oldest entry came.
+        # it would have ended if it had begun as was expected when its oldest entry came.
         self._idle = 0
         self._ends: dict[int, float] = {}
         self._foretold: dict[int, float] = {}
@@ -78,8 +78,7 @@ class Batcher:
                     f"the queue is full: {self._rows} of {self._queue_rows} rows wait",
                     retry_after_seconds=retry_after(self._starts_in(math.ceil(self._rows / self._rate.fill), now)),
                 )
-            if self._rows or not self._idle:
-                self._admit(entry, now)
+            self._admit(entry, now)
             self._rows += entry.rows
             self._levels[entry.priority] = self._levels.get(entry.priority, 0) + entry.rows
             self._lines.setdefault(entry.line, OrderedDict())[entry] = None
@@ -191,34 +190,39 @@ class Batcher:
             del self._lines[entry.line]
 
     def _begin(self, batch: list[Entry], taker: int, now: float) -> None:
-        """Note when a batch should end, and when its oldest entry was told it would."""
+        """Note when a batch should end, and when it should have ended by what was expected of its oldest entry."""
         rows = sum(entry.rows for entry in batch)
         if self._rows:
             self._rate.observe_fill(rows)
         self._ends[taker] = now + self._rate.seconds(rows)
-        self._foretold[taker] = batch[0].ends
+        # By the rows it has: those that joined the oldest later have delayed nothing that was promised to them.
+        self._foretold[taker] = batch[0].begins + self._rate.seconds(rows)
 
     def _admit(self, entry: Entry, now: float) -> None:
         """Raise Overloaded unless the entry can be answered by its deadline; who finds an instance free always can."""
         rate = self._rate
         if not rate.known:
             return
+        if not self._rows and (self._idle or not self._ends):
+            entry.begins = now + self._delay_seconds
+            return
         # Those of a worse priority wait for this one. Levels stay once they were used; there are at most a hundred.
         ahead = sum(rows for level, rows in self._levels.items() if level <= entry.priority)
         batches = int(ahead / rate.fill)
-        if batches < self._idle or not (ahead or self._ends):
-            return
-        # By the time a whole batch has gone before it, its own will be full too; the next one takes it as it is.
-        own = rate.seconds(rate.fill if batches else min(ahead + entry.rows, self._batch_rows))
-        ends = self._starts_in(batches, now) + own
-        takes, left = ends + rate.reserve_seconds, entry.deadline - now
-        if takes > left:
+        begins = self._starts_in(batches, now)
+        if batches:
+            # By the time a whole batch has gone before it, its own will be full too.
+            own = rate.seconds(rate.fill)
+        else:
+            begins = max(begins, self._delay_seconds)
+            own = rate.seconds(min(ahead + entry.rows, self._batch_rows))
+        takes, left = begins + own + rate.reserve_seconds, entry.deadline - now
+        if takes > left and batches >= self._idle:
             raise Overloaded(
                 f"the queue is too long: an answer would take {takes:.3f} s, and the request has {left:.3f} s left",
                 retry_after_seconds=retry_after(takes - left),
             )
-        if batches:
-            entry.ends = now + ends
+        entry.begins = now + begins
 
     def _starts_in(self, batches: int, now: float) -> float:
         """Return after how long the batch behind so many others begins."""

@@ -262,6 +262,22 @@ def test_several_busy_instances_share_what_waits() -> None:
         room.put(entry(expires_in=1.5))
 
 
+def test_a_reserve_that_lets_nobody_wait_is_given_up_by_those_who_need_not() -> None:
+    room = batcher(batch_rows=1, queue_rows=100)
+    room.finished(1, 0.01)
+    for _ in range(100):
+        room._rate.observe_end(1.0)
+    filled(room, entry())
+    with pytest.raises(Overloaded):
+        room.put(entry(expires_in=0.06))
+    for _ in range(30):  # each finds the room empty and is served at once
+        assert room.take() is not None
+        room.finished(1, 0.01)
+        room._ends.clear()
+        filled(room, entry())
+    room.put(entry(expires_in=0.06))
+
+
 def test_only_those_of_the_same_or_a_better_priority_are_ahead() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 1.0)
