@@ -39,7 +39,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A server. `{port}` in `command` stands for the port to listen on; `ready` is a path that answers 200 when it serves."""
+    """A server. `{port}` in `command` stands for its port; `ready` is a path that answers 200 once it serves."""
 
     name: str
     command: tuple[str, ...]
