@@ -9,10 +9,15 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.errors import BodyTooLarge, ModelNotReady
 from serving.frontends.arrivals import Watch
-from serving.frontends.http_edge import LEAVING, MANAGEMENT
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply
+
+#: The ASGI scope's extension under which the edge offers to call a function when the client leaves.
+LEAVING = "sameway.leaving"
+
+#: And the one that says that the listener for management took the connection; nothing that a client sends says so.
+MANAGEMENT = "sameway.management"
 
 
 class ClientLeft(Exception):

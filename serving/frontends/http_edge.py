@@ -1,8 +1,8 @@
 """The HTTP edge: uvicorn's httptools protocol, with what a server in front of strangers needs besides.
 
-- Every deadline and every limit of a connection: headers, body, silence, a reader that does not read; sizes and counts.
-- Framing that two parsers could read differently is refused: no Host or two, and any Transfer-Encoding but chunked.
-  (Content-Length beside Transfer-Encoding, and bad numbers, the parser itself refuses.)
+- Every deadline and every limit of a connection: headers, body, silence, a reader that does not read (deadlines.py);
+  sizes and counts.
+- Framing that two parsers could read differently is refused: no Host or two, any Transfer-Encoding but chunked (framing.py).
 - An error here is answered like every other, `{"error": …}`, and never before the answers of requests sent earlier.
 - A wish to upgrade to another protocol (Java's client has one for HTTP/2 by default) is passed over, as RFC 9110,
   section 7.8 allows. httptools takes what follows such a request for the other protocol: its body would be lost, or
@@ -10,12 +10,9 @@
 - Requests that wait for the answer to one before them are few: uvicorn reads on with every answer, some 5,000 requests
   at a time from a client that sends without end, and 8 seconds of that are a gigabyte.
 - An application can learn at once that its client has left, without a task per request that waits for it.
-
-RFC 9112 is "HTTP/1.1", RFC 9110 "HTTP Semantics".
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,51 +20,19 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from serving.errors import HeadersTooLarge, MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
+from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
+from serving.frontends.asgi import LEAVING, MANAGEMENT
+from serving.frontends.deadlines import Deadlines
+from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
 from serving.frontends.lingering import Lingering
+from serving.frontends.shared import Process
 from serving.limits import Limits
-from serving.protocols.request_id import HEADER, RequestIds
-from serving.protocols.route import error_reply
-
-#: The ASGI scope's extension under which the edge offers to call a function when the client leaves.
-LEAVING = "sameway.leaving"
-
-#: And the one that says that the listener for management took the connection; nothing that a client sends says so.
-MANAGEMENT = "sameway.management"
 
 #: How long a silent connection is still read when the server stops: several times the way between a client and its server.
 _FAREWELL_SECONDS = 0.1
-
-#: A host or an address, and a port (RFC 9110, section 7.2): what may be in it is all that may be in a URI's authority.
-_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
-
-
-class Held:
-    """The bytes of request bodies that one process holds, so that many connections together stay below a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.size = 0
-
-    def add(self, size: int) -> None:
-        """Hold so many bytes more; raise ServerBusy where that is too many."""
-        if self.size + size > self._limit:
-            raise ServerBusy("the server holds as many request bodies as it may", retry_after_seconds=1)
-        self.size += size
-
-
-class Process:
-    """What all connections of one process share: whether it is stopping, how many bytes of bodies it holds, request ids."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.stopping = False
-        self.request_ids = RequestIds()
-        self.held = Held(limits.bodies_bytes)
-        #: The address of the listener for management, None where there is none.
-        self.management: tuple[str, int] | None = None
 
 
 class HttpEdge(HttpToolsProtocol):
@@ -89,15 +54,11 @@ class HttpEdge(HttpToolsProtocol):
         self._held = process.held
         self._held_here = 0
         self._on_leaving: Callable[[], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
         # Where the parser is: inside a request's head, or its body, or between two requests.
         self._in_head = self._in_body = False
         #: Bytes since the last of a body.
         self._head_bytes = 0
         self._messages = 0
-        # What the timer watches: the number of a request on this connection, and the part of it that is arriving.
-        self._timed: tuple[int, str] | None = None
         # The request the application is working on; `cycle` is the one that was read last, which may still have to wait.
         self._active: RequestResponseCycle | None = None
         # Why the bytes are refused that the parser is reading, and the answer once it is its turn.
@@ -110,6 +71,7 @@ class HttpEdge(HttpToolsProtocol):
         lingering = Lingering(transport, self.loop, self._reads_on)
         super().connection_made(lingering)  # type: ignore[arg-type]
         self.flow = _Flow(lingering, self)
+        self._deadlines = Deadlines(self.loop, self._limits, too_slow=self._too_slow, stuck=transport.abort)
         address = transport.get_extra_info("sockname") or ()  # nothing where the client has left already
         self._on_management = tuple(address[:2]) == self._process.management
         surplus = len(self.connections) - self._limits.connections
@@ -119,11 +81,11 @@ class HttpEdge(HttpToolsProtocol):
             self._in_head = True  # the client is about to send a request, and shall see the answer to it
             self._refuse(ServerBusy("the server has as many connections as it may", retry_after_seconds=1))
         else:
-            self._set_timer((1, "headers"))
+            self._deadlines.arrive((1, "headers"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection, and tell whoever still works for its client."""
-        self._set_timer(None)
+        self._deadlines.arrive(None)
         if self._active is not None:
             self._active.disconnected = True  # uvicorn says so to the request that was read last, which may be another
         self.resume_writing()
@@ -143,12 +105,12 @@ class HttpEdge(HttpToolsProtocol):
             return
         # Also of a body in chunks: what a chunk's line or a trailer says without end.
         if (self._in_head or self._in_body) and self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
-            self._refuse(self._head_too_large())
+            self._refuse(head_too_large(self._limits))
             return
         part = "headers" if self._in_head else "body" if self._in_body else None
         arriving = None if part is None else (self._messages, part)
-        if arriving != self._timed:
-            self._set_timer(arriving)
+        if arriving != self._deadlines.arriving:
+            self._deadlines.arrive(arriving)
 
     def _parse(self, data: bytes) -> None:
         """Feed the parser, once more where a request asks for another protocol."""
@@ -156,7 +118,8 @@ class HttpEdge(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                head = head_without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+                data = head + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError:
                 self._refuse(self._refusal or MalformedRequest("the bytes received are not an HTTP/1.1 request"))
@@ -186,16 +149,17 @@ class HttpEdge(HttpToolsProtocol):
             return
         super().on_header(name, value.strip(b" \t"))  # the parser leaves what follows a value (RFC 9110, section 5.5)
         if len(self.headers) > self._limits.header_count:
-            self._raise(self._head_too_large())
+            self._raise(head_too_large(self._limits))
 
     def on_headers_complete(self) -> None:
         """Judge the head of a request, and start the application on it."""
         if self._upgrading():
             return  # it will be read again, as one that asks for no other protocol
         self._in_head, self._in_body, self._head_bytes = False, True, 0
-        if sum(len(name) + len(value) for name, value in self.headers) > self._limits.header_bytes:
-            self._raise(self._head_too_large())
-        self._check_framing()
+        try:
+            check_head(self.parser.get_method(), self.parser.get_http_version(), self.headers, self._limits)
+        except ServingError as error:
+            self._raise(error)
         super().on_headers_complete()
         if self._process.stopping:
             # The answer says so, and the client sends its next request elsewhere instead of into a closed connection.
@@ -241,40 +205,15 @@ class HttpEdge(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not take its answer."""
         super().pause_writing()
-        if self._write_timer is None:
-            self._write_timer = self.loop.call_later(self._limits.write_seconds, self.transport.abort)
+        self._deadlines.write()
 
     def resume_writing(self) -> None:
         """The client has taken it."""
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
+        self._deadlines.written()
         super().resume_writing()
 
     def _upgrading(self) -> bool:
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
-
-    def _head_without_upgrade(self) -> bytes:
-        """Return the head of the request just read as bytes, without the wish for another protocol."""
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
-        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"\r\n".join([*lines, b"", b""])
-
-    def _check_framing(self) -> None:
-        """Refuse a head that another server on the way could have read differently."""
-        version = self.parser.get_http_version()
-        if version not in ("1.0", "1.1"):
-            self._raise(MalformedRequest.at("version", expected="HTTP/1.0 or HTTP/1.1", found=f"HTTP/{version}"))
-        if self.parser.get_method() == b"CONNECT":  # for httptools an upgrade, however often it is read
-            self._raise(MalformedRequest.at("method", expected="one for an origin server", found="CONNECT"))
-        hosts = [value for name, value in self.headers if name == b"host"]
-        needed = 1 if version == "1.1" else 0
-        if not needed <= len(hosts) <= 1 or not all(_HOST.fullmatch(host) for host in hosts):
-            found = f"{len(hosts)}" if len(hosts) != 1 else "one that is no host"
-            self._raise(MalformedRequest.at("host", expected="one Host header", found=found))
-        for name, value in self.headers:
-            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                self._raise(MalformedRequest.at("transfer-encoding", expected="chunked", found="another coding"))
 
     def _raise(self, error: ServingError) -> None:
         """Stop the parser from within a callback; `_parse` goes on from here."""
@@ -283,20 +222,15 @@ class HttpEdge(HttpToolsProtocol):
 
     def _refuse(self, error: ServingError) -> None:
         """Answer the request being read with an error and end the connection, after the answers that are due before."""
-        self._set_timer(None)
-        self._farewell = _farewell(error, self._request_id())
+        self._deadlines.arrive(None)
+        # Between two requests the list is that of the one before, and before the first there is none.
+        headers = (self.headers or ()) if self._in_head or self._in_body else ()
+        self._farewell = farewell(error, self._process.request_ids, headers)
         unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
         if unfinished:
             self._abandon_unfinished()
         if self._answered():
             self._say_farewell()
-
-    def _request_id(self) -> str:
-        """Return the id of the request being refused: its client's own, where its head came as far as that."""
-        # Between two requests the list is that of the one before, and before the first there is none.
-        headers = (self.headers or ()) if self._in_head or self._in_body else ()
-        given = [value for name, value in headers if name == HEADER.encode()]
-        return self._process.request_ids.of({HEADER: b", ".join(given).decode("latin-1")})
 
     def _abandon_unfinished(self) -> None:
         """Take the request whose body will never be whole away from the application."""
@@ -324,26 +258,11 @@ class HttpEdge(HttpToolsProtocol):
         self._active = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _set_timer(self, arriving: tuple[int, str] | None) -> None:
-        """Give a part of a request its time from now on; None: nothing is arriving that could take too long."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timed = arriving
-        if arriving is not None:
-            seconds = self._limits.head_seconds if arriving[1] == "headers" else self._limits.body_seconds
-            self._timer = self.loop.call_later(seconds, self._too_slow, arriving[1])
-
     def _too_slow(self, part: str) -> None:
         if self.flow.read_paused:  # by us, as an answer is due before
-            self._set_timer(self._timed)
+            self._deadlines.arrive(self._deadlines.arriving)
             return
         self._refuse(RequestTimeout(f"the request's {part} did not arrive in time"))
-
-    def _head_too_large(self) -> HeadersTooLarge:
-        limits = self._limits
-        expected = f"at most {limits.header_count} headers of {limits.header_bytes} bytes together"
-        return HeadersTooLarge.at("headers", expected=expected, found="more")
 
     def _release(self) -> None:
         """Hold no bytes any more: every body received has been answered."""
@@ -379,17 +298,3 @@ class _Flow(FlowControl):
         """Read on, unless requests wait already."""
         if not self._edge.pipeline:
             super().resume_reading()
-
-
-def _farewell(error: ServingError, request_id: str) -> bytes:
-    """Return an error as the bytes of an answer after which the connection is closed."""
-    reply = error_reply(error)
-    headers = {
-        "content-type": reply.media_type,
-        "content-length": str(len(reply.body)),
-        "connection": "close",
-        HEADER: request_id,
-        **dict(reply.headers),
-    }
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return STATUS_LINE[reply.status] + lines.encode() + b"\r\n" + reply.body

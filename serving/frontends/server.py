@@ -19,7 +19,8 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from serving.frontends.http_edge import HttpEdge, Process
+from serving.frontends.http_edge import HttpEdge
+from serving.frontends.shared import Process
 from serving.limits import Limits
 
 log = logging.getLogger(__name__)

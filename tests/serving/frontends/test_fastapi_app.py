@@ -10,8 +10,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Scope
 
+from serving.frontends.asgi import LEAVING
 from serving.frontends.fastapi_app import Endpoint, create_app
-from serving.frontends.http_edge import LEAVING
 from serving.limits import Limits
 from tests import toys
 from tests.serving.desk import Desk, infer_body

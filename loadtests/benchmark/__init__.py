@@ -1,0 +1,1 @@
+"""This server beside others around the same ONNX file: what each carries, and what a request costs."""
