@@ -150,14 +150,12 @@ async def _hang(server: Server, *, workers: int) -> list[Verdict]:
     hanging = asyncio.create_task(burst(server.host, server.port, [_count(host, _FOREVER)]))
     await asyncio.sleep(_HANGS_SECONDS / 2)
     # Those that meet the other worker are answered by it.
-    waiting = asyncio.ensure_future(burst(server.host, server.port, [_count(host, 3) for _ in range(4)]))
-    await asyncio.to_thread(server.until, lambda: server.logged("instance_hangs") == 1, "reported as hanging")
-    reported = time.monotonic() - began
-    reported_by = await asyncio.to_thread(_not_alive, server)
-    (hung,), waited = await asyncio.gather(hanging, waiting)
+    behind = burst(server.host, server.port, [_count(host, 3) for _ in range(4)])
+    looking = asyncio.to_thread(_reported, server, began)
+    (hung,), waited, (reported, reported_by) = await asyncio.gather(hanging, behind, looking)
     if workers == 1:
-        over.set()
         code = await asyncio.to_thread(server.wait)
+        over.set()
         gone = time.monotonic() - began
         successor = await asyncio.to_thread(lambda: server.again().ready())
     else:
@@ -201,12 +199,14 @@ def _counted(samples: Sequence[totals.Sample], outcomes: Sequence[Outcome], coun
     return verdicts
 
 
-def _not_alive(server: Server) -> int:
-    """Return how many of some liveness probes were answered 503, each of them by whichever process took it."""
-    found = 0
-    for _ in range(16):
-        found += server.ask("/v2/health/live")[0] == 503
-    return found
+def _reported(server: Server, began: float) -> tuple[float, int]:
+    """Return after how long it was said that a backend hangs, and how many of some liveness probes were then answered 503.
+
+    Each of them is answered by whichever process took it.
+    """
+    server.until(lambda: server.logged("instance_hangs") == 1, "reported as hanging")
+    seconds = time.monotonic() - began
+    return seconds, sum(server.ask("/v2/health/live")[0] == 503 for _ in range(16))
 
 
 def _count(host: str, trips: int) -> Request:

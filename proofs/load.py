@@ -81,13 +81,21 @@ def percentile(values: Iterable[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
 
 
-async def closed_load(host: str, port: int, requests: Iterator[Request], *, clients: int, seconds: float) -> list[Outcome]:
-    """Let so many clients send one request after the other for so long; return all outcomes."""
+async def closed_load(
+    host: str,
+    port: int,
+    requests: Iterator[Request],
+    *,
+    clients: int,
+    seconds: float,
+    until: Callable[[], bool] = lambda: False,
+) -> list[Outcome]:
+    """Let so many clients send one request after the other for so long; return all outcomes. `until` ends it sooner."""
     pool = _Pool(host, port, connections=clients)
     end = time.monotonic() + seconds
 
     async def client() -> None:
-        while (now := time.monotonic()) < end:
+        while (now := time.monotonic()) < end and not until():
             request = next(requests)
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             pool.send(request, now, done)
@@ -242,8 +250,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self._port = int(transport.get_extra_info("sockname")[1])
         self._pool.free(self)
