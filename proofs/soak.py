@@ -28,7 +28,7 @@ from pathlib import Path
 import orjson
 
 from proofs import telling
-from proofs.load import Outcome, Request, open_load, post
+from proofs.load import Outcome, Request, burst, open_load, post
 from proofs.server import Server, running
 from proofs.verdict import Verdict, at_least, at_most, exit_code, none_of, table, told
 
@@ -41,6 +41,10 @@ _MALFORMED, _WRONG_SHAPE, _HANGS_UP = "malformed", "wrong shape", "hangs up"
 _HANGS_UP_SECONDS = 0.002
 #: Clients that send a header a second and never the last one; the server cuts them off after 10 seconds, with 408.
 _SLOW_CLIENTS, _SLOW_SECONDS = 2, 1.0
+
+#: Requests at once, at the beginning. Pools take a thread more when as many requests meet as never before: that has happened
+#: then, and what grows later is a leak.
+_BURST = 128
 
 #: Until then caches, pools and allocators may grow; a third of shorter runs.
 _WARM_MINUTES = 10.0
@@ -97,9 +101,10 @@ def prove(*, minutes: float, rate: float, swap_minutes: float = 1.0) -> dict[str
 
 async def _soak(soaked: Sequence[_Soaked], *, minutes: float, rate: float) -> None:
     async def one_server(one: _Soaked, seed: int) -> None:
+        server, host = one.server, one.server.url.removeprefix("http://")
+        await burst(server.host, server.port, itertools.islice(telling.requests(host, images=False), _BURST))
         slow = [asyncio.create_task(_slow_client(one)) for _ in range(_SLOW_CLIENTS)]
-        server = one.server
-        requests = _requests(server.url.removeprefix("http://"), seed)
+        requests = _requests(host, seed)
         # Few connections, so that their coming and going does not hide a leak of descriptors.
         load = open_load(
             server.host, server.port, requests, rate=rate, seconds=60 * minutes, connections=8, seed=seed, into=one.outcomes

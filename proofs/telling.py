@@ -78,14 +78,14 @@ def told(header: str) -> tuple[int, str]:
     return (int(found[1]), found[2]) if found else (0, "")
 
 
-def requests(host: str, *, seed: int = 0) -> Iterator[Request]:
+def requests(host: str, *, seed: int = 0, images: bool = True) -> Iterator[Request]:
     """Yield requests without end: rows of numbers, and among them image files, small and large."""
     infer = {level: _infer(host, level) for level in _LEVELS}
     small = {level: _predict(host, level, _SIZE, SMALL_IMAGE) for level in _LEVELS}
     large = {level: _predict(host, level, _LARGE, LARGE_IMAGE) for level in _LEVELS}
     draws = random.Random(seed)
     while True:
-        share, level = draws.random(), draws.choice(_LEVELS)
+        share, level = draws.random() if images else 1.0, draws.choice(_LEVELS)
         if share < _LARGE_SHARE:
             yield large[level]
         elif share < _LARGE_SHARE + _SMALL_SHARE:
