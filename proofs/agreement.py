@@ -4,8 +4,9 @@
 
 The ledger (tests/ledger: liars, bad bodies, hang-ups, and a line for each request's end) is kept of a run on the tracer,
 which is swapped for its next version in the middle. Beside it a model whose backend raises now and then is asked by a
-client that never hangs up. Then everything is counted on both sides: by outcome and reason, by version, by rows. The ledger's
-client, plan and judge belong to the suite, which has to show that they find what is broken; so they are taken from there.
+client that never hangs up. Then everything is counted on both sides: by outcome and reason, by version, by rows. The
+ledger's client, plan and judge belong to the suite, which has to show that they find what is broken; so they are taken
+from there.
 """
 
 import argparse

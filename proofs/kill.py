@@ -125,7 +125,7 @@ def prove_supervisor(frontend: str) -> list[Verdict]:
     return [*drain.judged([end]), closed]
 
 
-def prove_hang(frontend: str, *, workers: int) -> list[Verdict]:
+def prove_hang(frontend: str, *, workers: int, patience_seconds: float = 5.0) -> list[Verdict]:
     """Let a backend hang under load on another model, and return what was found."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -135,10 +135,10 @@ def prove_hang(frontend: str, *, workers: int) -> list[Verdict]:
         flags = ("--workers", str(workers), "--hang-exit-seconds", str(_EXITS_SECONDS))
         with running(root, *flags, frontend=frontend) as server:
             server.until(lambda: server.logged("loaded") == workers, "loaded")
-            return asyncio.run(_hang(server, workers=workers))
+            return asyncio.run(_hang(server, workers=workers, patience_seconds=patience_seconds))
 
 
-async def _hang(server: Server, *, workers: int) -> list[Verdict]:
+async def _hang(server: Server, *, workers: int, patience_seconds: float) -> list[Verdict]:
     host, over = server.url.removeprefix("http://"), asyncio.Event()
     load = asyncio.create_task(
         open_load(
@@ -175,7 +175,12 @@ async def _hang(server: Server, *, workers: int) -> list[Verdict]:
         Verdict("liveness probes answered 503 meanwhile", f"{reported_by}", ">= 1", reported_by >= 1),
         at_most("what hangs: otherwise than 503", int(hung.status != 503), 0),
         at_most("what waits: neither 503 nor answered", sum(one.status != 503 and not one.good for one in waited), 0),
-        at_most("its process had ended, and had a successor, after", gone, _HANGS_SECONDS + _EXITS_SECONDS + 5.0, " s"),
+        at_most(
+            "its process had ended, and had a successor, after",
+            gone,
+            _HANGS_SECONDS + _EXITS_SECONDS + patience_seconds,
+            " s",
+        ),
         Verdict("its exit code", f"{code}", "= 70", code == 70),
         told("requests for the other model", len(outcomes)),
         told("of them answered 503 with Retry-After, by the process that ended", len(told_to_wait)),

@@ -3,8 +3,8 @@
     python -m proofs.rolling [--restarts 5]
 
 Two servers, one on each front end, behind nginx with deploy/nginx.conf as it is, but for the ports. Open load at 200
-requests a second through nginx; each server is stopped by SIGTERM and started again on its port, in turn, so many times. Needs nginx
-(Debian: nginx-light); nothing is installed here.
+requests a second through nginx; each server is stopped by SIGTERM and started again on its port, in turn, so many times.
+Needs nginx (Debian: nginx-light); nothing is installed here.
 """
 
 import argparse

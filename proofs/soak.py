@@ -94,7 +94,7 @@ def prove(*, minutes: float, rate: float, swap_minutes: float = 1.0) -> dict[str
             over.set()
             watcher.join()
         return {
-            f"{frontend}, {workers} worker{'s' * (workers > 1)}": _judged(one, minutes=minutes, code=one.server.stop())
+            f"{frontend}, {workers} worker{'s' * (workers > 1)}": _judged(one, minutes=minutes, swap_minutes=swap_minutes)
             for (frontend, workers), one in zip(SERVERS, soaked, strict=True)
         }
 
@@ -195,7 +195,7 @@ def _in_order(outcome: Outcome) -> bool:
     return outcome.good
 
 
-def _judged(one: _Soaked, *, minutes: float, code: int) -> list[Verdict]:
+def _judged(one: _Soaked, *, minutes: float, swap_minutes: float) -> list[Verdict]:
     warm = min(_WARM_MINUTES, minutes / 3)
     looks = [look for look in one.looks if look.minute >= warm]
     bound = max(_MOST_MIB_A_MINUTE, _MOST_MIB / (minutes - warm))
@@ -211,15 +211,15 @@ def _judged(one: _Soaked, *, minutes: float, code: int) -> list[Verdict]:
     spread = max(descriptors) - min(descriptors)
     return [
         told("requests", len(one.outcomes)),
-        at_least("hostile ones", hostile, len(one.outcomes) * _HOSTILE_SHARE / 2),
+        at_least("hostile ones", hostile, len(one.outcomes) * _HOSTILE_SHARE // 2),
         none_of("ended otherwise than they should", [f"{count} × {what}" for what, count in wrong.items()]),
         at_least("slow clients cut off", one.cut_off, int(minutes * 2)),
-        at_least("swaps", one.swaps, max(1, int(minutes) - 1)),
+        at_least("swaps", one.swaps, max(1, int(minutes / swap_minutes) - 1)),
         at_most(f"growth after minute {warm:.1f}", slope, bound, " MiB/min"),
         at_most(f"descriptors, {min(descriptors):g} to {max(descriptors):g}", spread, _MOST_DESCRIPTORS),
         at_most(f"threads, {min(threads):g} to {max(threads):g}", max(threads) - min(threads), pools),
         none_of("errors in the server's log", one.server.errors()),
-        at_most("exit code", code, 0),
+        at_most("exit code", one.server.stop(), 0),
     ]  # fmt: skip
 
 

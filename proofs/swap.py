@@ -30,24 +30,22 @@ from proofs.verdict import Verdict, at_least, at_most, exit_code, none_of, table
 #: Versions that stay on the disk; older ones are deleted.
 _KEPT = 5
 
-#: Between one change and the next, so that each meets some sixty requests.
-_PAUSE_SECONDS = 0.2
-
-#: Load before the first swap: threads that decode and buffers are made once, and are not what swaps cost.
-_TRAFFIC_SECONDS = 3.0
-
 #: Elsewhere a version without a manifest may be served, of whose origin nothing is known. Not here.
 _ENVIRONMENT = {"SAMEWAY_REQUIRE_MANIFEST": "true"}
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What must hold beside correctness; the defaults are the promise."""
+    """How hard it is tried, and what must hold beside correctness; the defaults are the promise."""
 
     #: Memory after all swaps, of that after the warm-up.
     memory: float = 1.05
     #: Swaps until libraries and allocators have what they need.
     warm_up: int = 10
+    #: Load before the first swap: threads that decode and buffers are made once, and are not what swaps cost.
+    traffic_seconds: float = 3.0
+    #: Between one change and the next, so that each meets some sixty requests.
+    pause_seconds: float = 0.2
 
 
 @dataclass(slots=True)
@@ -100,7 +98,7 @@ async def _swap(
         open_load(server.host, server.port, requests, rate=rate, seconds=3600.0, connections=64, until=ended.is_set)
     )
     try:
-        await asyncio.sleep(_TRAFFIC_SECONDS)
+        await asyncio.sleep(bounds.traffic_seconds)
         await asyncio.to_thread(_change_versions, server, root, service, swaps=swaps, spoiled=spoiled, bounds=bounds)
     finally:
         ended.set()
@@ -113,9 +111,10 @@ def _change_versions(server: Server, root: Path, service: _Service, *, swaps: in
     tried, now = 0, 1
     for swap in range(1, swaps + 1):
         while tried < min(spoiled, 2 * spoiled * swap // swaps):
+            time.sleep(bounds.pause_seconds)
             _try_spoiled(server, root, service, next(ways))
             tried += 1
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(bounds.pause_seconds)
         version = telling.publish(root)
         number = version.manifest.version
         service.digests[number] = version.digest
@@ -142,7 +141,6 @@ def _at_rest(server: Server) -> int:
 
 
 def _try_spoiled(server: Server, root: Path, service: _Service, way: str) -> None:
-    time.sleep(_PAUSE_SECONDS)
     number = spoiled(root, way)
     status, body = server.ask(f"/v2/repository/models/{telling.MODEL}/load", "POST")
     if status == 503 and b"serves on" in body:
