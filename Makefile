@@ -5,7 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger docker-test clean proofs overload cancel artifact-attack swap drain kill soak rolling agreement
+
+MINUTES ?= 30
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -48,7 +50,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack swap drain kill soak rolling agreement  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload
@@ -58,6 +60,24 @@ cancel: install  ## what nobody waits for any more is not computed
 
 artifact-attack: install  ## 600 bit flips and 100 crafted packages in the repository: refused before any parser, nothing runs
 	$(BIN)/python -m proofs.artifact_attack
+
+swap: install  ## versions follow each other under load, spoiled ones among them: no request fails
+	$(BIN)/python -m proofs.swap
+
+drain: install  ## SIGTERM under load: nobody fails who was accepted
+	$(BIN)/python -m proofs.drain
+
+kill: install  ## a worker, the supervisor, a backend that hangs: only their own clients notice, and they are replaced
+	$(BIN)/python -m proofs.kill
+
+soak: install  ## MINUTES=30 of load, one request in a hundred hostile: nothing grows
+	$(BIN)/python -m proofs.soak --minutes $(MINUTES)
+
+rolling: install  ## two servers behind nginx, restarted in turn under load: no client notices (needs nginx)
+	$(BIN)/python -m proofs.rolling
+
+agreement: install  ## the clients' ledger, /metrics and the statistics say the same, to the request
+	$(BIN)/python -m proofs.agreement
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy

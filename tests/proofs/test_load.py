@@ -109,7 +109,7 @@ def test_where_nobody_listens_every_request_comes_to_its_end() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen; a port that is only free may be somebody's the next moment
         outcomes = asyncio.run(burst("127.0.0.1", taken.getsockname()[1], [ASK] * 3))
-    assert [outcome.lost for outcome in outcomes] == [True] * 3
+    assert [(outcome.refused, outcome.lost, outcome.good) for outcome in outcomes] == [(True, False, False)] * 3
 
 
 def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
@@ -123,6 +123,22 @@ def test_a_connection_is_used_again_unless_the_server_closes_it() -> None:
     assert kept.requests > 2
     assert all(outcome.good for outcome in asyncio.run(run(closed)))
     assert closed.connections >= closed.requests
+
+
+def test_open_load_ends_when_it_is_told_to_and_says_when_and_where_each_was_sent() -> None:
+    found: list[Outcome] = []
+
+    async def run(peer: Peer) -> list[Outcome]:
+        async with listening(peer.serve) as port:
+            enough = lambda: len(found) >= 10  # noqa: E731
+            return await open_load(
+                "127.0.0.1", port, repeat(ASK), rate=500, seconds=60, connections=1, until=enough, into=found
+            )
+
+    assert asyncio.run(run(Peer())) is found
+    assert 10 <= len(found) < 1_000
+    assert len({outcome.port for outcome in found}) == 1
+    assert all(outcome.meant <= outcome.sent <= outcome.ended for outcome in found)
 
 
 def test_open_load_keeps_its_rate_whatever_the_server_does() -> None:
