@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
+from prometheus_client.samples import Sample
 
 from proofs import graphs, totals
 from proofs.load import Outcome, Request, closed_load, post
@@ -126,7 +127,7 @@ def _lookups(host: str, seed: int) -> Iterator[Request]:
         yield Request(post(host, f"/v2/models/{_LOOKUP}/infer", orjson.dumps({"inputs": [tensor]})), right)
 
 
-def _tracer(entries: Entries, samples: Sequence[totals.Sample]) -> list[Verdict]:
+def _tracer(entries: Entries, samples: Sequence[Sample]) -> list[Verdict]:
     """Hold the tracer's totals against the ledger.
 
     Who hung up may have been answered nevertheless, and too late to know it: such a request may be counted in either way,
@@ -177,7 +178,7 @@ def _rows_given_up(sent: Iterable[Sent]) -> int:
     return sum(one.rows for one in sent if one.ends[0][0] == "CUT" and one.wants == 200)
 
 
-def _lookup(outcomes: Sequence[Outcome], samples: Sequence[totals.Sample]) -> list[Verdict]:
+def _lookup(outcomes: Sequence[Outcome], samples: Sequence[Sample]) -> list[Verdict]:
     """Hold the totals of the model that raises against its client's: nobody hung up, so they are equal."""
     ours = {"ok": sum(one.good for one in outcomes), "failed": sum(one.status == 500 for one in outcomes)}
     theirs = totals.ended(samples, _LOOKUP)
@@ -207,7 +208,7 @@ def _statistics(server: Server) -> dict[str, dict[str, int]]:
     return found
 
 
-def _agree(statistics: dict[str, dict[str, int]], samples: Sequence[totals.Sample]) -> list[Verdict]:
+def _agree(statistics: dict[str, dict[str, int]], samples: Sequence[Sample]) -> list[Verdict]:
     """Hold the statistics extension against /metrics."""
     verdicts = []
     for model, one in statistics.items():

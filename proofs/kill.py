@@ -16,11 +16,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import orjson
+from prometheus_client.samples import Sample
 
 from proofs import drain, graphs, telling, totals
 from proofs.load import Outcome, Request, burst, open_load, post
@@ -30,7 +32,7 @@ from proofs.verdict import Verdict, at_least, at_most, exit_code, none_of, table
 
 #: Requests a second, and for how long requests wait for company: some are under way at any moment.
 _RATE = 200.0
-_CONFIG = "queue_delay_seconds = 0.02\n"
+_CONFIG = "queue_delay_seconds = 0.02\nqueue_rows = 1024\n"
 #: A worker that lives shorter than ten seconds is replaced with a delay, as one that cannot start. Two take turns.
 _PAUSE_SECONDS = 6.0
 #: By when the kernel has reset the connections of a process that was killed.
@@ -193,7 +195,7 @@ async def _hang(server: Server, *, workers: int, patience_seconds: float) -> lis
     return [*verdicts, at_most("exit code of the successor", stopped, 0)]
 
 
-def _counted(samples: Sequence[totals.Sample], outcomes: Sequence[Outcome], counting: Sequence[Outcome]) -> list[Verdict]:
+def _counted(samples: Sequence[Sample], outcomes: Sequence[Outcome], counting: Sequence[Outcome]) -> list[Verdict]:
     """Return whether the server has counted what its clients have seen: nobody was killed, so exactly."""
     verdicts = []
     for model, ours in ((telling.MODEL, outcomes), ("counting", counting)):
@@ -236,11 +238,11 @@ def main() -> int:
     arguments = parser.parse_args()
     code = 0
     for frontend in arguments.frontend or FRONTENDS:
-        proofs = {
-            "a worker is killed": lambda frontend=frontend: prove_worker(frontend, kills=arguments.kills),
-            "the supervisor is killed": lambda frontend=frontend: prove_supervisor(frontend),
-            "a backend hangs, 1 process": lambda frontend=frontend: prove_hang(frontend, workers=1),
-            "a backend hangs, 2 workers": lambda frontend=frontend: prove_hang(frontend, workers=2),
+        proofs: dict[str, Callable[[], list[Verdict]]] = {
+            "a worker is killed": partial(prove_worker, frontend, kills=arguments.kills),
+            "the supervisor is killed": partial(prove_supervisor, frontend),
+            "a backend hangs, 1 process": partial(prove_hang, frontend, workers=1),
+            "a backend hangs, 2 workers": partial(prove_hang, frontend, workers=2),
         }
         for what, prove in proofs.items():
             verdicts = prove()

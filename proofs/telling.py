@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.content import Content, ImageContent, LabelContent
 from models.repository import ModelVersion
-from models.tensors import Signature, TensorSpec
+from models.tensors import Array, Signature, TensorSpec
 from proofs import graphs
 from proofs.load import Request, post
 
@@ -51,9 +51,12 @@ def publish(root: Path, *, right: bool = True) -> ModelVersion:
     )
     images = np.stack([np.full((_SIZE, _SIZE), level, np.uint8) for level in _LEVELS])
     first = np.array([probability(level, version) for level in _LEVELS], np.float32)
-    outputs = {"probabilities": np.stack([first, 1 - first], axis=1), "class": np.zeros(len(_LEVELS), np.int64)}
     if not right:
-        outputs["probabilities"] += np.float32(0.0005)
+        first += np.float32(0.0005)
+    outputs: dict[str, Array] = {
+        "probabilities": np.stack([first, 1 - first], axis=1),
+        "class": np.zeros(len(_LEVELS), np.int64),
+    }
     labels = LabelContent((f"version {version}", "none"), decision="class", scores="probabilities")
     return graphs.publish(
         root, MODEL, (signature, _graph(version)), {"image": images}, outputs,

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+_BOUND_WIDTH = 44
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One figure of a proof: what was promised, what was found, and whether that keeps the promise."""
@@ -37,6 +40,8 @@ def told(name: str, figure: float, unit: str = "") -> Verdict:
 def table(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as lines of text, the broken ones marked."""
     widths = [max(len(getattr(one, column)) for one in verdicts) for column in ("name", "figure", "bound")]
+    # What is said of a broken one may be long, and is the last thing of its line but one.
+    widths[2] = min(widths[2], _BOUND_WIDTH)
     lines = []
     for one in verdicts:
         cells = (one.name.ljust(widths[0]), one.figure.rjust(widths[1]), one.bound.ljust(widths[2]))
