@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
+#: The longest of what is said of a figure that holds.
 _BOUND_WIDTH = 44
 
 
