@@ -154,7 +154,7 @@ async def _hang(server: Server, *, workers: int, patience_seconds: float) -> lis
     # Those that meet the other worker are answered by it.
     behind = burst(server.host, server.port, [_count(host, 3) for _ in range(4)])
     looking = asyncio.to_thread(_reported, server, began)
-    (hung,), waited, (reported, reported_by) = await asyncio.gather(hanging, behind, looking)
+    (hung,), waited, (reported, (alive, hanging_there)) = await asyncio.gather(hanging, behind, looking)
     if workers == 1:
         code = await asyncio.to_thread(server.wait)
         over.set()
@@ -174,7 +174,8 @@ async def _hang(server: Server, *, workers: int, patience_seconds: float) -> lis
     told_to_wait = [one for one in bystanders if one.status == 503 and one.retry_after is not None]
     verdicts = [
         at_most("reported after", reported, _HANGS_SECONDS + 2.0, " s"),
-        Verdict("liveness probes answered 503 meanwhile", f"{reported_by}", ">= 1", reported_by >= 1),
+        Verdict("liveness meanwhile", f"{alive}", "= 503" if workers == 1 else "not promised", workers > 1 or alive == 503),
+        Verdict("processes where the model is unavailable, by /metrics", f"{hanging_there}", "= 1", hanging_there == 1),
         at_most("what hangs: otherwise than 503", int(hung.status != 503), 0),
         at_most("what waits: neither 503 nor answered", sum(one.status != 503 and not one.good for one in waited), 0),
         at_most(
@@ -206,14 +207,16 @@ def _counted(samples: Sequence[Sample], outcomes: Sequence[Outcome], counting: S
     return verdicts
 
 
-def _reported(server: Server, began: float) -> tuple[float, int]:
-    """Return after how long it was said that a backend hangs, and how many of some liveness probes were then answered 503.
+def _reported(server: Server, began: float) -> tuple[float, tuple[int, int]]:
+    """Return after how long it was said that a backend hangs, and then the status of liveness, and processes that say so.
 
-    Each of them is answered by whichever process took it.
+    Liveness is of the process that took the probe, which with several may be another; /metrics speaks for all of them.
     """
     server.until(lambda: server.logged("instance_hangs") == 1, "reported as hanging")
     seconds = time.monotonic() - began
-    return seconds, sum(server.ask("/v2/health/live")[0] == 503 for _ in range(16))
+    alive, _ = server.ask("/v2/health/live")
+    hanging = totals.value(totals.read(server), "sameway_model_state", model="counting", state="unavailable")
+    return seconds, (alive, int(hanging))
 
 
 def _count(host: str, trips: int) -> Request:
