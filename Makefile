@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack bench docker-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ cancel: install  ## what nobody waits for any more is not computed
 
 artifact-attack: install  ## 600 bit flips and 100 crafted packages in the repository: refused before any parser, nothing runs
 	$(BIN)/python -m proofs.artifact_attack
+
+bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
+	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy
