@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger docker-test clean proofs overload cancel artifact-attack swap drain kill soak rolling agreement
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger docker-test clean bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement
 
 MINUTES ?= 30
 
@@ -78,6 +78,9 @@ rolling: install  ## two servers behind nginx, restarted in turn under load: no 
 
 agreement: install  ## the clients' ledger, /metrics and the statistics say the same, to the request
 	$(BIN)/python -m proofs.agreement
+
+bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
+	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy

@@ -8,6 +8,7 @@ and they leave in the order in which they came. Who could not be answered in tim
 import math
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from concurrent.futures import Future
@@ -23,7 +24,7 @@ class Entry:
     Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
     """
 
-    __slots__ = ("begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
+    __slots__ = ("__weakref__", "begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
 
     def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
         self.request = request
@@ -83,7 +84,10 @@ class Batcher:
             self._levels[entry.priority] = self._levels.get(entry.priority, 0) + entry.rows
             self._lines.setdefault(entry.line, OrderedDict())[entry] = None
             self._ready.notify()
-        entry.future.add_done_callback(lambda future: self.discard(entry) if future.cancelled() else None)
+        # A future keeps its callbacks for ever. If this one held the entry, entry and future would hold each other, and the
+        # request's tensors and its answer would stay until the garbage collector comes by. Who waits is held by the line.
+        waiting = weakref.ref(entry)
+        entry.future.add_done_callback(lambda future: self._leave(waiting()) if future.cancelled() else None)
 
     def take(self) -> list[Entry] | None:
         """Block until a batch is due, then return it, oldest first. None: closed and empty.
@@ -154,6 +158,11 @@ class Batcher:
             self._levels.clear()
             self._rows = 0
         return entries
+
+    def _leave(self, entry: Entry | None) -> None:
+        """Remove an entry whose client has left, if it is still there."""
+        if entry is not None:
+            self.discard(entry)
 
     def _next_line(self) -> OrderedDict[Entry, None]:
         """Return the line whose first entry goes first: by priority, then by the time it has waited."""

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -46,7 +45,7 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
         reply = dispatcher.refuse(head, stopping)
         await send_reply(send, method, closing(reply))
         raise ClientLeft from None
-    return replace(head, body=body, received=time.monotonic())
+    return HttpRequest(method, path, headers, body, time.monotonic(), address, on_management=on_management)
 
 
 async def send_reply(send: Send, method: str, reply: Reply) -> None:
@@ -64,6 +63,8 @@ async def send_reply(send: Send, method: str, reply: Reply) -> None:
 def watch(scope: Scope, receive: Receive) -> Watch:
     """Return what tells of a client's leaving: the edge's own way, or for any other server a task that waits for it."""
     edge: Watch | None = scope.get("extensions", {}).get(LEAVING)
+    if edge is not None:
+        return edge
 
     def listen(leaves: Callable[[], None]) -> Callable[[], None]:
         async def until_disconnected() -> None:
@@ -78,7 +79,7 @@ def watch(scope: Scope, receive: Receive) -> Watch:
 
         return unwatch
 
-    return edge or listen
+    return listen
 
 
 def closing(reply: Reply) -> Reply:

@@ -55,7 +55,7 @@ class Dispatcher:
             route, parameters = self._paths.match(request.method, request.path)
             if route.inference:
                 self._metrics.begin()
-            request = replace(request, parameters=parameters, admission=self._admit(route, request))
+            request = request.admitted(parameters, self._admit(route, request))
             encoding = request.headers.get("content-encoding")
             if encoding is not None:
                 request = replace(request, body=inflate(request.body, encoding, self._inflated_bytes))
@@ -97,7 +97,7 @@ class Dispatcher:
         if route.inference:
             self._metrics.begin()
         try:
-            request = replace(request, parameters=parameters, admission=self._admit(route, request))
+            request = request.admitted(parameters, self._admit(route, request))
         except ServingError as refused:
             return self._failed(route, request, refused)
         return self._failed(route, request, error)

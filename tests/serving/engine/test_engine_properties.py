@@ -5,8 +5,11 @@ First on a session of the test's own, which runs a batch when it is told to and 
 ONNX Runtime, with clients in threads and values that make it raise.
 """
 
+import gc
+import logging
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -253,6 +256,32 @@ def test_whatever_happens_to_whom_an_answer_is_its_own_and_every_request_ends_on
             assert runs == {1}, "computed more than once"
     with pytest.raises(ModelNotReady):
         clients.served.submit(InferRequest("model", 1, {"x": np.ones((1, 1), np.float32)}))
+
+
+@pytest.mark.parametrize("ends", ["answered", "failed", "cancelled"])
+def test_a_request_that_has_ended_leaves_nothing_for_the_garbage_collector(
+    ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # pytest keeps what is logged, an error among it, and that the frames it came through.
+    caplog.set_level(logging.CRITICAL, logger="serving.engine.instance")
+    clients = Clients(instances=1, delay_seconds=0.0)
+    if ends == "cancelled":
+        clients.take_turn(Ask(rows=1, width=1))  # keeps the session, so that the next one waits
+    x = np.array([[1, RAISES if ends == "failed" else 2]], np.float32)
+    tensors = weakref.ref(x)
+    future = clients.served.submit(InferRequest("model", 1, {"x": x}))
+    gc.collect()
+    gc.disable()
+    try:
+        if ends == "cancelled":
+            assert future.cancel()
+        clients.allowed.release(10)
+        assert clients.served.close(drain_seconds=PATIENCE)
+        assert future.done()
+        del future, x
+        assert tensors() is None, "32 MiB of a body may hang on it"
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="module")
