@@ -22,7 +22,7 @@ from serving import keys
 from serving.frontends.tls import TlsError
 from serving.keys import KeysError
 from serving.observers import ObserverError
-from serving.process import begin_logging, check, front_end, serve, tls_of, wired_alone
+from serving.process import begin_logging, check, end, front_end, serve, tls_of, wired_alone
 from serving.settings import Settings
 from serving.supervisor import Supervisor
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, default=argparse.SUPPRESS, metavar=name.upper(), help=help_line)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not return
     """Serve until told to stop. Return 0 after a clean stop, 1 where the server could not start, 2 for a bad setting."""
     try:
         settings = Settings(**vars(arguments))
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         log.warning("event=keys_exposed file=%r reason=%r", str(settings.keys), exposure)
     if wired is None or app is None:
         return Supervisor(settings, listeners).run()
-    return serve(settings, app, wired, listeners, tls=tls)
+    end(serve(settings, app, wired, listeners, tls=tls))
 
 
 def _listen(host: str, port: int) -> socket.socket:

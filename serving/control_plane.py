@@ -53,9 +53,9 @@ class ControlPlane:
         self._loading = 0
 
     @property
-    def busy(self) -> bool:
-        """Whether workers are on their way from one state to the next: one that started now could miss it."""
-        return self._now is not None
+    def may_be_missed(self) -> bool:
+        """Whether a worker that started now, and loaded what is wanted now, could miss what the others then commit."""
+        return self._now is not None and self._now.step == "prepare" and self._now.error is None
 
     def awaited(self) -> frozenset[int]:
         """Return the workers whose answer an operation waits for."""
@@ -83,7 +83,8 @@ class ControlPlane:
     def ended(self, worker: int) -> None:
         """A worker that had loaded has ended: what it was told it does not do any more, and its successor loads `wanted`."""
         if self._now is not None and worker in self._now.waits_for:
-            ended = ModelNotReady(f"model {self._now.model!r} could not be loaded: a worker ended while it opened it")
+            reason = f"model {self._now.model!r} could not be loaded: a worker ended while it opened it"
+            ended = ModelNotReady(reason, retry_after_seconds=1)
             self._heard(worker, ended if self._now.step == "prepare" else None)
 
     def _heard(self, worker: int, error: ServingError | None) -> None:
@@ -111,9 +112,11 @@ class ControlPlane:
             return
         try:
             now.versions = self._versions_of(now.model)
-        except (RepositoryError, ConfigError) as error:
-            now.error = ModelNotReady(f"model {now.model!r} could not be loaded: {error}")
-            log.error("event=load_failed model=%s reason=%r", now.model, str(error))
+        except Exception as error:  # whatever it is, one model's folder must not stop the server
+            known = isinstance(error, RepositoryError | ConfigError)
+            reason = str(error) if known else "an internal error; the server's log has its cause"
+            log.error("event=wanted_unknown model=%s reason=%r", now.model, reason, exc_info=None if known else error)
+            now.error = ModelNotReady(f"model {now.model!r} could not be loaded: {reason}")
             self._end(now)
             return
         self._tell("prepare", model=now.model, versions=now.versions)
@@ -133,5 +136,7 @@ class ControlPlane:
 
     def _end(self, now: Operation) -> None:
         self._now = None
+        if now.error is not None:
+            log.error("event=operation_failed what=%s model=%s reason=%r", now.what, now.model, str(now.error))
         now.answer(now.error)
         self._next()

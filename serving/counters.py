@@ -8,6 +8,7 @@ A region holds blocks; a block is a few facts (what it counts, as JSON) and a ro
 floats; what they mean is said in metrics.py.
 """
 
+import contextlib
 import json
 import mmap
 import os
@@ -28,14 +29,16 @@ _FACTS_BYTES = 4096
 _BLOCK_BYTES = _FACTS_BYTES + NUMBERS * 8
 #: Untouched pages take no memory: of the 16 MiB a region could have, those blocks are there that are used.
 _REGION_BYTES = _HEADER_BYTES + BLOCKS * _BLOCK_BYTES
-#: Before the facts: a number that is odd while they are being written, and their length.
-_FACTS_HEAD = struct.Struct("=QQ")
+#: The facts lie in two places, of which a number tells the one that holds: whoever is killed while it writes the other
+#: leaves the facts as they were. Each is a length and so many bytes.
+_TURN, _LENGTH = struct.Struct("=Q"), struct.Struct("=Q")
+_SLOT_BYTES = (_FACTS_BYTES - _TURN.size) // 2
 
-#: How often facts are looked at that are being written, which takes microseconds.
+#: How often something is looked at that changes in this very moment, which takes microseconds.
 _TRIES = 100
 
-# The numbers of a region's header.
-_PID, _HEARTBEAT, _USED = range(3)
+# The numbers of a region's header; the last one is odd while counts move from one block to another.
+_PID, _HEARTBEAT, _USED, _MOVES = range(4)
 
 Facts = Mapping[str, Any]  # Any: JSON
 
@@ -75,16 +78,25 @@ class Counters:
         return Region(self._part(number))
 
     def read(self) -> Iterator[Reading]:
-        """Yield every block of every region."""
+        """Yield every block of every region; counts that move between two blocks of a region are seen in one of them."""
         for number in range(self.regions):
             memory = self._part(number)
             header = _floats(memory, 0, _HEADER_BYTES)
-            live = header[_PID] != 0
-            for index in range(int(header[_USED])):
-                block = _Bytes(memory, index)
-                facts = block.facts()
-                if facts is not None:
-                    yield Reading(number, live, facts, list(block.numbers))
+            for _ in range(_TRIES):
+                moves = header[_MOVES]
+                readings = list(self._read_region(number, memory, header))
+                if moves == header[_MOVES] and moves % 2 == 0:
+                    break
+                time.sleep(0)
+            yield from readings
+
+    def _read_region(self, number: int, memory: memoryview, header: "memoryview[float]") -> Iterator[Reading]:
+        live = header[_PID] != 0
+        for index in range(int(header[_USED])):
+            block = _Bytes(memory, index)
+            facts = block.facts()
+            if facts is not None:
+                yield Reading(number, live, facts, list(block.numbers))
 
     def pids(self) -> list[int]:
         """Return the process ids of all that write."""
@@ -113,11 +125,13 @@ class Region:
         self._memory = memory
         self._header = _floats(memory, 0, _HEADER_BYTES)
         self._lock = threading.Lock()
+        self._moving = threading.Lock()
         self._free: list[int] = []
+        self._header[_MOVES] = 0.0  # odd, if the process before this one was killed while it moved something
         self._header[_PID] = os.getpid()
 
     def inherited(self) -> list["Block"]:
-        """Return the blocks that a process before this one has left, and forget those it had not finished."""
+        """Return the blocks that a process before this one has left."""
         blocks = []
         for index in range(int(self._header[_USED])):
             block = Block(_Bytes(self._memory, index), self, index)
@@ -138,6 +152,16 @@ class Region:
             raw.write(facts)
             self._header[_USED] = max(self._header[_USED], index + 1)
         return Block(raw, self, index)
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        """Let nobody read this region while counts move from one of its blocks to another."""
+        with self._moving:
+            self._header[_MOVES] += 1.0
+            try:
+                yield
+            finally:
+                self._header[_MOVES] += 1.0
 
     def beat(self, now: float) -> None:
         """Say that the event loop runs."""
@@ -178,7 +202,11 @@ class Block:
             if self.freed:
                 return
             self.freed = True
-            self._raw.write({})
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let another take the place of this block, which is freed."""
+        self._raw.write({})
         self._region._give_back(self._index)
 
 
@@ -195,31 +223,31 @@ class _Bytes:
         self.numbers[:] = memoryview(bytes(NUMBERS * 8)).cast("d")
 
     def write(self, facts: Facts) -> None:
-        """Replace the facts, {} for none; who reads meanwhile sees that it does."""
+        """Replace the facts, {} for none."""
         text = json.dumps(facts).encode() if facts else b""
-        room = _FACTS_BYTES - _FACTS_HEAD.size
-        if len(text) > room:
+        if len(text) > _SLOT_BYTES - _LENGTH.size:
             # A reason may be a runtime's long message; the rest is short by the rules for names.
             longest = max(facts, key=lambda key: len(str(facts[key])))
             half = str(facts[longest])[: len(str(facts[longest])) // 2]
             self.write({**facts, longest: half})
             return
-        number = _FACTS_HEAD.unpack_from(self._facts)[0] | 1  # of a writer that was killed here it is odd already
-        _FACTS_HEAD.pack_into(self._facts, 0, number, 0)
-        self._facts[_FACTS_HEAD.size : _FACTS_HEAD.size + len(text)] = text
-        _FACTS_HEAD.pack_into(self._facts, 0, number + 1, len(text))
+        turn = _TURN.unpack_from(self._facts)[0] + 1
+        start = _TURN.size + turn % 2 * _SLOT_BYTES
+        _LENGTH.pack_into(self._facts, start, len(text))
+        self._facts[start + _LENGTH.size : start + _LENGTH.size + len(text)] = text
+        _TURN.pack_into(self._facts, 0, turn)
 
     def facts(self) -> Facts | None:
-        """Return the facts; None where there are none, or whoever was writing them has been killed."""
+        """Return the facts; None where there are none."""
         for _ in range(_TRIES):
-            number, length = _FACTS_HEAD.unpack_from(self._facts)
-            if number % 2:
-                time.sleep(0)
-                continue
-            text = bytes(self._facts[_FACTS_HEAD.size : _FACTS_HEAD.size + length])
-            if _FACTS_HEAD.unpack_from(self._facts) == (number, length):
-                facts: Facts | None = json.loads(text) if length else None
+            (turn,) = _TURN.unpack_from(self._facts)
+            start = _TURN.size + turn % 2 * _SLOT_BYTES
+            (length,) = _LENGTH.unpack_from(self._facts, start)
+            text = bytes(self._facts[start + _LENGTH.size : start + _LENGTH.size + min(length, _SLOT_BYTES)])
+            if _TURN.unpack_from(self._facts) == (turn,):
+                facts: Facts | None = json.loads(text) if text else None
                 return facts
+            time.sleep(0)
         return None
 
 

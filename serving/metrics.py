@@ -7,21 +7,21 @@ empty name. The series of a version that is freed go with it; how its requests e
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
 from serving.counters import Block, Counters, Facts, OutOfBlocks
 from serving.errors import ServingError
-from serving.figures import ENDS, OK, Distribution, Figures, Layout, outcome_of
+from serving.exposition import Exposition, Processes
+from serving.figures import ENDS, OK, Figures, Layout
+from serving.readings import Key, Readings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: A version's number as text; empty for what is counted by model alone.
-Key = tuple[str, str]
+#: Where a block counts how requests ended: those of its own, and those of versions before.
+_ENDED = (Layout.ENDED, Layout.RETIRED)
 
 
 class Metrics:
@@ -29,7 +29,7 @@ class Metrics:
 
     def __init__(self, counters: Counters | None = None, *, region: int = 0, more: Iterable[Collector] = ()) -> None:
         self._counters = counters or Counters()
-        self._number = region
+        self._readings = Readings(self._counters)
         self._region = self._counters.region(region)
         self._lock = threading.Lock()
         self._series: dict[Key, Series] = {}
@@ -39,7 +39,7 @@ class Metrics:
             self._series[key] = Series(block)
         self._server = self._of("", "")
         self.registry = CollectorRegistry()
-        for collector in (_Exposition(self), _Processes(self._counters), *more):
+        for collector in (Exposition(self._readings, self.publish), Processes(self._counters), *more):
             self.registry.register(collector)
 
     def of_version(self, model: str, version: int) -> "Series":
@@ -80,7 +80,17 @@ class Metrics:
         with self._lock:
             series = self._series.pop((model, str(version)), None)
         if series is not None:
-            series.retire(self._of_model(model))
+            into = self._of_model(model)
+            with self._region.moving():
+                series.retire(into)
+
+    def retire_model(self, model: str) -> None:
+        """Let a model's series go that is not in the repository any more; how its requests ended stays, under no name."""
+        with self._lock:
+            series = self._series.pop((model, ""), None)
+        if series is not None:
+            with self._region.moving():
+                series.retire(self._server)
 
     def keep(self, versions: Collection[tuple[str, int | None]]) -> None:
         """Retire every version but these: the process before this one has left them."""
@@ -100,21 +110,11 @@ class Metrics:
 
     def figures(self) -> dict[Key, Figures]:
         """Return the figures of every version, and under an empty version those of each model, over all processes."""
-        found: dict[Key, Figures] = {}
-        for reading in self._counters.read():
-            key = (reading.facts["model"], reading.facts["version"])
-            found.setdefault(key, Figures()).add(reading.numbers, live=reading.live)
-        return found
+        return self._readings.now().figures
 
     def facts(self) -> Mapping[int, Sequence[Facts]]:
         """Return what each running process says of each of its versions, by its region."""
-        found: dict[int, list[Facts]] = {
-            number: [] for number in range(self._counters.regions) if self._counters.pid(number)
-        }
-        for reading in self._counters.read():
-            if reading.live and reading.facts["model"]:
-                found.setdefault(reading.region, []).append(reading.facts)
-        return found
+        return self._readings.now().facts
 
     def exposition(self) -> bytes:
         """Return all series in the Prometheus text format."""
@@ -210,14 +210,15 @@ class Series:
                 numbers[place + 4] += split
 
     def retire(self, model: "Series") -> None:
-        """Give how requests ended to the model's series, and the block back."""
+        """Give how requests ended to another series, and the block back. Nobody reads meanwhile (see Region.moving)."""
         with self._block.lock:
-            ended = list(self._numbers[: len(ENDS)])
-            self._numbers[: len(ENDS)] = memoryview(bytes(8 * len(ENDS))).cast("d")
+            self._block.freed = True  # from now on whoever ends a request counts it there
+            parts = [list(self._numbers[start : start + len(ENDS)]) for start in _ENDED]
+        ended = [sum(counts) for counts in zip(*parts, strict=True)]
         for place, count in enumerate(ended):
             if count:
                 model.change(Layout.RETIRED + place, count)
-        self._block.free()
+        self._block.give_back()
 
     def _size(self, rows: int) -> int | None:
         """Return a place for a size of batches that is new, None where there is none left."""
@@ -227,122 +228,3 @@ class Series:
         self._sizes[rows] = place
         self._numbers[place] = float(rows)
         return place
-
-
-class _Exposition(Collector):
-    """The server's own families, made anew for every scrape."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the families of all processes together."""
-        self._metrics.publish()
-        figures = self._metrics.figures()
-        yield from _requests(figures)
-        histograms = (
-            ("sameway_request_seconds", "From the last byte of a request to the first of its answer.", "request"),
-            ("sameway_queue_seconds", "Time a request waited for an instance.", "queue"),
-            ("sameway_compute_seconds", "Time one batch ran in its session.", "compute"),
-            ("sameway_batch_rows", "Rows in one batch.", "batch_rows"),
-        )
-        infos, states = self._facts()
-        served = {key: one for key, one in figures.items() if key in infos}
-        for name, text, field in histograms:
-            family = HistogramMetricFamily(name, text, labels=("model", "version"))
-            for key, one in served.items():
-                distribution: Distribution = getattr(one, field)
-                family.add_metric(key, _cumulative(distribution), distribution.sum)
-            yield family
-        queue = GaugeMetricFamily("sameway_queue_rows", "Rows waiting for an instance.", labels=("model", "version"))
-        for key, one in served.items():
-            queue.add_metric(key, one.queued_rows)
-        yield queue
-        in_flight = sum(one.in_flight for one in figures.values())
-        yield GaugeMetricFamily("sameway_in_flight", "Requests accepted and not yet answered.", value=in_flight)
-        yield CounterMetricFamily(
-            "sameway_access_log_dropped",
-            "Lines of the access log that could not be written.",
-            value=sum(one.dropped for one in figures.values()),
-        )
-        yield states
-        info = GaugeMetricFamily(
-            "sameway_model_info",
-            "1 for each version served, with what it is.",
-            labels=("model", "version", "format", "digest", "verified"),
-        )
-        for key, what in infos.items():
-            info.add_metric((*key, *what), 1)
-        yield info
-
-    def _facts(self) -> tuple[dict[Key, tuple[str, str, str]], GaugeMetricFamily]:
-        """Return what each served version is, and the states that versions are in."""
-        infos: dict[Key, tuple[str, str, str]] = {}
-        counts: dict[tuple[str, str, str], int] = {}
-        for told in self._metrics.facts().values():
-            for facts in told:
-                key = (facts["model"], facts["version"])
-                if "digest" in facts:
-                    infos[key] = (facts["format"], facts["digest"], str(facts["verified"]).lower())
-                if facts["version"] and "state" in facts:
-                    state = (*key, facts["state"].lower())
-                    counts[state] = counts.get(state, 0) + 1
-        states = GaugeMetricFamily(
-            "sameway_model_state",
-            "How many of the server's processes have a version in this state.",
-            labels=("model", "version", "state"),
-        )
-        for labels, count in counts.items():
-            states.add_metric(labels, count)
-        return infos, states
-
-
-class _Processes(Collector):
-    """The processes' own figures, added up: processor time, memory, open files."""
-
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield prometheus_client's families for all processes together."""
-        found: dict[str, Metric] = {}
-        for pid in self._counters.pids():
-            for family in ProcessCollector(registry=CollectorRegistry(), pid=lambda pid=pid: pid).collect():  # type: ignore[misc]
-                known = found.setdefault(family.name, family)
-                if known is not family:
-                    known.samples = [_joined(a, b) for a, b in zip(known.samples, family.samples, strict=True)]
-        yield from found.values()
-
-
-def _joined(a: Sample, b: Sample) -> Sample:
-    value = min(a.value, b.value) if a.name == "process_start_time_seconds" else a.value + b.value
-    return a._replace(value=value)
-
-
-def _requests(figures: Mapping[Key, Figures]) -> Iterator[Metric]:
-    labels = ("outcome", "reason")
-    requests = CounterMetricFamily(
-        "sameway_requests",
-        "Requests for inference by how they ended: ok, refused, failed or cancelled, and why.",
-        labels=("model", "version", *labels),
-    )
-    retired = CounterMetricFamily(
-        "sameway_requests_retired",
-        "The same of versions that are not served any more.",
-        labels=("model", *labels),
-    )
-    for (model, version), one in figures.items():
-        for end, count in one.ended.items():
-            requests.add_metric((model, version, outcome_of(end), "" if end == OK else end), count)
-        for end, count in one.retired.items():
-            retired.add_metric((model, outcome_of(end), "" if end == OK else end), count)
-    yield requests
-    yield retired
-
-
-def _cumulative(distribution: Distribution) -> list[tuple[str, float]]:
-    buckets, total = [], 0.0
-    for bound, count in zip((*distribution.bounds, float("inf")), distribution.counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
-    return buckets

@@ -126,13 +126,21 @@ def _is_number(value: object) -> bool:
     return type(value) is int and 1 <= value < 10**18
 
 
+def _shown(value: object) -> str:
+    """Return a value as the operator wrote it, as far as that is short; Python refuses to write endless numbers."""
+    try:
+        return f"{value!r:.100}"
+    except ValueError:
+        return "a number of more digits than Python writes"
+
+
 def check_range(place: str, key: str, value: object) -> None:
     """Raise ConfigError, with `place` in front, unless the value is a number that makes sense for the key."""
     kinds, least, most = _RANGES[key]
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ConfigError(f"{place}: expected a number, found {value!r:.100}")
+        raise ConfigError(f"{place}: expected a number, found {_shown(value)}")
     if not isinstance(value, int | float) or not least <= value <= most:
-        raise ConfigError(f"{place}: expected {least:g} to {most:g}, found {value!r:.100}")
+        raise ConfigError(f"{place}: expected {least:g} to {most:g}, found {_shown(value)}")
 
 
 def _check(name: str, key: str, value: object) -> None:

@@ -1,14 +1,18 @@
 """One server process: put together, run, and ended. The one place where concrete classes are chosen."""
 
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from starlette.types import ASGIApp
 
@@ -38,8 +42,8 @@ from serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: How long a stop waits for the one model that is being opened; most are opened in a tenth of it.
-_OPENING_SECONDS = 5.0
+#: Descriptors that are no connections: sockets of the process, shared memory, files being read.
+_OTHER_DESCRIPTORS = 256
 
 
 def begin_logging(settings: Settings, *, worker: int | None = None) -> None:
@@ -73,7 +77,7 @@ def engine_of(settings: Settings, metrics: Metrics) -> LocalEngine:
     policy = UnverifiedPolicy(
         require_manifest=settings.require_manifest or settings.require_signed, torchscript=settings.trust_torchscript
     )
-    return LocalEngine(repository, metrics, models=settings.models, policy=policy)
+    return LocalEngine(repository, metrics, models=settings.models, policy=policy, opening_seconds=settings.opening_seconds)
 
 
 def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, management: Management | None = None) -> Wired:
@@ -155,10 +159,12 @@ def serve(
     *,
     tls: ssl.SSLContext | None = None,
     load: Callable[[], None] | None = None,
+    patient: bool = False,
 ) -> int:
     """Run a front end until a signal has come and everything accepted has been answered; return the exit code.
 
-    `load` opens the models, beside the front end, which already answers that it is alive and not yet ready.
+    `load` opens the models, beside the front end, which already answers that it is alive and not yet ready. `patient`: a
+    second SIGTERM does not hurry, as a service manager may signal all processes of a server, and its supervisor does too.
     """
     health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
     server = Server(
@@ -169,10 +175,12 @@ def serve(
         drain_delay_seconds=settings.drain_delay_seconds,
         drain_seconds=settings.drain_seconds,
         tls=tls,
+        patient=patient,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn's own handlers come and go with its loop; a signal before or after that must not kill either.
         signal.signal(number, server.handle_exit)
+    make_room(wired.limits)
     watch = _watch(settings, wired)
     # What is here by now, modules and routes, stays to the end. With it a full collection holds up every request for some
     # 40 ms, without it for 1 ms. Models come and go, so they are not among it.
@@ -187,11 +195,32 @@ def serve(
     for observer in wired.observers:
         observer.close()
     log.info("event=stopped")
-    # A runtime that is opening a model when the interpreter ends aborts the process: it is waited for, to the model's end.
-    if health.hangs or not wired.engine.management.settled(_OPENING_SECONDS):
-        logging.shutdown()
-        os._exit(HANGS if health.hangs else 0)
-    return 0
+    return HANGS if health.hangs else 0
+
+
+def make_room(limits: Limits) -> None:
+    """Let this process open as many descriptors as its connections need, as far as it may: the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Twice, as that many are accepted to be told that they are too many; and what runtimes, logs and models hold.
+    needed = 2 * limits.connections + _OTHER_DESCRIPTORS
+    if soft >= needed:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard))
+    if (soft := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < needed:
+        log.warning("event=few_descriptors limit=%d needed=%d connections=%d", soft, needed, limits.connections)
+
+
+def end(code: int) -> NoReturn:
+    """End this process, at once.
+
+    Not the interpreter's way: it would wait for threads that answer nobody any more, and be aborted by a runtime whose
+    threads still open a model or compute.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _watch(settings: Settings, wired: Wired) -> Watch | None:

@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     watch_seconds: float = Field(
         default=0.0, ge=0, le=86_400, description="how often to look for changes in the repository and load them; 0: never"
     )
+    opening_seconds: float = Field(
+        default=300.0, gt=0, le=86_400, description="how long opening a version may take before it is given up"
+    )
     hang_exit_seconds: float = Field(
         default=30.0, ge=0, le=86_400, description="how long a batch may hang before the process ends, to be replaced"
     )

@@ -6,7 +6,6 @@ must outlive a worker: the socket, the counters, and which versions are wanted.
 """
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -29,6 +28,7 @@ from serving.engine.link import Link, Message, error_to_json
 from serving.engine.wanted import wanted_of_all, wanted_versions
 from serving.engine.watch import Watch
 from serving.errors import ServingError
+from serving.readings import Readings
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,10 @@ _SHORT_LIFE_SECONDS, _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 10.0, 0.5, 3
 _HOPELESS_STARTS = 3
 #: Beyond drain delay and drain, for a worker to end by itself.
 _EXIT_GRACE_SECONDS = 5.0
-#: As long as whoever asked for a load is kept waiting (see v2_repository.py).
-_OPERATION_SECONDS = 600.0
+#: Beyond the opening of a version: the longest timeout that a model can have, for which a version may be drained.
+_OPERATION_SECONDS = 3600.0
+#: A supervisor that has not looked for so long was itself stopped.
+_PAUSE_SECONDS = 5.0
 #: How often it looks at the workers' heartbeats, and whether a delay is over.
 _TICK_SECONDS = 0.2
 
@@ -68,6 +70,7 @@ class Supervisor:
         self._listeners = listeners
         self._repository = Repository(settings.repository)
         self._counters = Counters.shared(settings.workers)
+        self._readings = Readings(self._counters)
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._workers: dict[int, Worker] = {}
         self._loaded: dict[int, Callable[..., object]] = {}
@@ -81,7 +84,8 @@ class Supervisor:
         self._failures = dict.fromkeys(range(settings.workers), 0)
         self._ever_loaded = False
         self._stop_at: float | None = None
-        self._awaited_since = time.monotonic()
+        self._awaited_since = self._ticked = self._resumed = time.monotonic()
+        self._operation_seconds = _OPERATION_SECONDS + settings.opening_seconds
         self._code = 0
 
     def run(self) -> int:
@@ -97,9 +101,12 @@ class Supervisor:
         for number in range(self._settings.workers):
             self._start(number)
         while self._stop_at is None or self._workers:
-            with contextlib.suppress(queue.Empty):
-                self._events.get(timeout=_TICK_SECONDS)()
-            self._tick()
+            try:
+                with contextlib.suppress(queue.Empty):
+                    self._events.get(timeout=_TICK_SECONDS)()
+                self._tick()
+            except Exception:  # whatever it is, the workers answer on; without their supervisor they would end
+                log.exception("event=supervisor_fault")
         if watch is not None:
             watch.stop()
         log.info("event=stopped")
@@ -127,34 +134,52 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         """Start a worker. One that takes another's place opens its models before it takes connections."""
+        try:
+            self._workers[number] = worker = self._spawn(number)
+        except OSError as error:  # no memory, no process, no descriptor: there may be one later
+            log.error("event=worker_not_started worker=%d reason=%r", number, str(error))
+            self._due[number] = time.monotonic() + _LONGEST_DELAY_SECONDS / 6
+            return
+        self._due.pop(number, None)
+        self._plane.began_loading()
+        log.info("event=worker_started worker=%d pid=%d", number, worker.process.pid)
+        threading.Thread(target=self._listen, args=(worker,), name=f"worker-{number}", daemon=True).start()
+        served = self._served()
+        # What failed when the first workers loaded it, or was not there, is not served by one worker alone either.
+        successor = {model: versions for model, versions in self._plane.wanted.items() if versions and model in served}
+        worker.link.send(
+            number=number,
+            listeners=[listener.fileno() for listener in self._listeners],
+            counters=self._counters.descriptor,
+            replaces=self._ever_loaded,
+            wanted=successor if self._ever_loaded and served else self._plane.wanted,
+            served=served,
+            settings=self._settings.model_dump(mode="json", exclude={"tls_key_password"}),
+        )
+
+    def _spawn(self, number: int) -> Worker:
+        """Start a worker's process; raise OSError. What it has to know comes over the link."""
         ours, theirs = socket.socketpair()
-        descriptors = [listener.fileno() for listener in self._listeners]
-        facts = {
-            "number": number,
-            "listeners": descriptors,
-            "counters": self._counters.descriptor,
-            "link": theirs.fileno(),
-            "wanted": self._plane.wanted,
-            "replaces": self._ever_loaded,
-            # What others serve it must serve too: else it would answer 503 where they answer.
-            "served": sorted(self._served()),
-            "settings": self._settings.model_dump(mode="json", exclude={"tls_key_password"}),
-        }
-        shared = [*descriptors, theirs.fileno(), *([self._counters.descriptor] if self._counters.descriptor else [])]
-        process = subprocess.Popen(  # noqa: S603 - this very program, and facts of its own
-            [sys.executable, "-m", "serving.worker", json.dumps(facts)],
+        with theirs:
+            shared = [theirs.fileno(), *(listener.fileno() for listener in self._listeners)]
+            if self._counters.descriptor is not None:
+                shared.append(self._counters.descriptor)
+            try:
+                process = self._popen(theirs.fileno(), shared)
+            except OSError:
+                ours.close()
+                raise
+        return Worker(number, process, Link(ours))
+
+    def _popen(self, link: int, shared: Sequence[int]) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603 - this very program, and the number of a descriptor
+            [sys.executable, "-m", "serving.worker", str(link)],
             pass_fds=shared,
             stdin=subprocess.DEVNULL,
             # A terminal's Ctrl-C is for the supervisor, which tells the workers.
             start_new_session=True,
             env=self._environment(),
         )
-        theirs.close()
-        worker = self._workers[number] = Worker(number, process, Link(ours))
-        self._due.pop(number, None)
-        self._plane.began_loading()
-        log.info("event=worker_started worker=%d pid=%d", number, process.pid)
-        threading.Thread(target=self._listen, args=(worker,), name=f"worker-{number}", daemon=True).start()
 
     def _environment(self) -> dict[str, str]:
         """Return a worker's environment: the very sources that run here, and the one secret, which no command line shows."""
@@ -163,13 +188,13 @@ class Supervisor:
         secret = {} if password is None else {"SAMEWAY_TLS_KEY_PASSWORD": password.get_secret_value()}
         return {**os.environ, "PYTHONPATH": path, **secret}
 
-    def _served(self) -> set[tuple[str, int]]:
-        """Return the versions that some worker serves."""
-        return {
-            (reading.facts["model"], int(reading.facts["version"]))
-            for reading in self._counters.read()
-            if reading.live and reading.facts["version"] and reading.facts.get("state") == State.READY
-        }
+    def _served(self) -> dict[str, dict[int, str]]:
+        """Return the versions that some worker serves, each with what it was opened from and how (see ServedVersion)."""
+        served: dict[str, dict[int, str]] = {}
+        for facts in (one for told in self._readings.now().facts.values() for one in told):
+            if facts["version"] and facts.get("state") == State.READY:
+                served.setdefault(facts["model"], {})[int(facts["version"])] = facts.get("identity", "")
+        return served
 
     def _listen(self, worker: Worker) -> None:
         """Queue what a worker says, and then its end. Runs in a thread of its own."""
@@ -183,6 +208,11 @@ class Supervisor:
             worker.loaded = self._ever_loaded = True
             self._loaded[worker.number] = worker.link.send
             self._plane.ended_loading()
+            return
+        if message["say"] == "differs":
+            # What lies on the disk is not what the others have open: they open it anew, all of them, or go on as they are.
+            for model in message["models"]:
+                self._manage("load", model)
             return
         if message["say"] == "done":
             self._plane.done(worker.number, message)
@@ -232,13 +262,16 @@ class Supervisor:
                     worker.process.kill()
                 self._stop_at = now + _EXIT_GRACE_SECONDS
             return
-        if not self._plane.busy:
+        if not self._plane.may_be_missed:
             for number in [number for number, due in self._due.items() if due <= now]:
                 self._start(number)
         self._check_operation(now)
+        if now - self._ticked > _PAUSE_SECONDS:
+            self._resumed = now  # this process was stopped too, and so its workers had no time to say anything
+        self._ticked = now
         for worker in self._workers.values():
-            silent = now - max(self._counters.heartbeat(worker.number), worker.started)
-            if worker.loaded and silent > _SILENT_SECONDS:
+            silent = now - max(self._counters.heartbeat(worker.number), worker.started, self._resumed)
+            if silent > _SILENT_SECONDS:
                 log.error("event=worker_killed worker=%d reason='silent for %.0f s'", worker.number, silent)
                 worker.process.kill()
                 worker.started = now  # once is enough
@@ -248,24 +281,26 @@ class Supervisor:
         awaited = self._plane.awaited()
         if not awaited:
             self._awaited_since = now
-        elif now - self._awaited_since > _OPERATION_SECONDS:
-            for number in awaited:
-                log.error("event=worker_killed worker=%d reason='it does not end what it was told to do'", number)
-                self._workers[number].process.kill()
+        elif now - self._awaited_since > self._operation_seconds:
+            number = min(awaited)  # one after the other: the rest answer meanwhile
+            log.error("event=worker_killed worker=%d reason='it does not end what it was told to do'", number)
+            self._workers[number].process.kill()
             self._awaited_since = now
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._events.put(lambda: self._stop(number))
 
     def _stop(self, number: int) -> None:
-        """Pass a signal on to every worker; the second one too, which hurries them."""
+        """Pass a signal on to every worker; a second one hurries them, as SIGINT: a service manager may signal us all."""
         # The workers have descriptors of their own. With this one open, the port would go on taking connections when the
         # last of them has stopped listening, and nobody would ever answer those.
         for listener in self._listeners:
             listener.close()
         patience = self._settings.drain_delay_seconds + self._settings.drain_seconds + _EXIT_GRACE_SECONDS
+        hurry = self._stop_at is not None
         if self._stop_at is None:
             self._stop_at = time.monotonic() + patience
         for worker in self._workers.values():
             # A worker that is only starting has no handler for it yet, and nothing to finish either.
-            os.kill(worker.process.pid, number if worker.loaded else signal.SIGTERM)
+            known = signal.SIGINT if hurry else number
+            worker.process.send_signal(known if worker.loaded else signal.SIGTERM)

@@ -1,26 +1,32 @@
-"""A worker: one complete server in a process of its own, started by the supervisor with `python -m serving.worker FACTS`.
+"""A worker: one complete server in a process of its own, started by the supervisor with `python -m serving.worker LINK`.
 
-It listens on sockets it has inherited, counts in memory it shares, and is managed over a link.
+It listens on sockets it has inherited, counts in memory it shares, and is managed over a link, whose descriptor it is
+given and whose first message tells it all the rest.
 """
 
-import json
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 
 from serving.counters import Counters
 from serving.engine.delegate import Delegate
 from serving.engine.link import Link
+from serving.engine.local import LocalEngine
+from serving.engine.wanted import Wanted
 from serving.keys import KeysError
 from serving.metrics import Metrics
 from serving.observers import ObserverError
-from serving.process import begin_logging, engine_of, front_end, serve, tls_of, wire
+from serving.process import Wired, begin_logging, end, engine_of, front_end, serve, tls_of, wire
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: Often enough for a supervisor that waits 30 s for the next one.
+_BEAT_SECONDS = 0.2
 
 #: The exit code of a worker that could not open what the others serve: sysexits' "temporary failure".
 CANNOT_FOLLOW = 75
@@ -28,10 +34,12 @@ CANNOT_FOLLOW = 75
 
 def main(words: Sequence[str]) -> int:
     """Serve until a signal comes, or the supervisor is gone; return the exit code."""
-    facts = json.loads(words[0])
+    link = Link(socket.socket(fileno=int(words[0])))
+    facts = next(link.receive(), None)
+    if facts is None:  # the supervisor has ended in this very moment
+        return CANNOT_FOLLOW
     settings = Settings(**facts["settings"])
     begin_logging(settings, worker=facts["number"])
-    link = Link(socket.socket(fileno=facts["link"]))
 
     metrics = Metrics(Counters(descriptor=facts["counters"]), region=facts["number"])
     # Without a supervisor nobody would replace this process: it finishes what it has accepted, and ends.
@@ -51,17 +59,33 @@ def main(words: Sequence[str]) -> int:
 
     if facts["replaces"]:
         # Others answer meanwhile. It listens once it can do what they do, so that its clients never notice that it is new.
-        wired.engine.load_all(wanted)
-        missing = [f"{model}/{version}" for model, version in facts["served"] if not wired.engine.serves(model, version)]
-        if missing:
-            log.error("event=cannot_follow missing=%s", ",".join(missing))
+        _load(wired, wanted)
+        if differing := _differing(wired.engine, facts["served"]):
+            log.error("event=cannot_follow models=%s", ",".join(differing))
+            link.send(say="differs", models=differing)
             return CANNOT_FOLLOW
     listeners = [socket.socket(fileno=descriptor) for descriptor in facts["listeners"]]
-    return serve(settings, front_end(settings.frontend, wired), wired, listeners, tls=tls_of(settings), load=begin)
+    app = front_end(settings.frontend, wired)
+    return serve(settings, app, wired, listeners, tls=tls_of(settings), load=begin, patient=True)
+
+
+def _load(wired: Wired, wanted: Wanted) -> None:
+    """Open what is wanted, and meanwhile let the supervisor see that this process runs."""
+    loading = threading.Thread(target=wired.engine.load_all, args=(wanted,), name="load", daemon=True)
+    loading.start()
+    while loading.is_alive():
+        wired.metrics.beat()
+        loading.join(_BEAT_SECONDS)
+
+
+def _differing(engine: LocalEngine, served: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the models of which this process does not serve the very same that the others do."""
+    return [
+        model
+        for model, versions in served.items()
+        if any(engine.opened_from(model, int(version)) != identity for version, identity in versions.items())
+    ]
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    logging.shutdown()
-    # Not by the interpreter's way: a runtime's threads that still run would abort it.
-    os._exit(code)
+    end(main(sys.argv[1:]))

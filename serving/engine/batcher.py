@@ -124,10 +124,7 @@ class Batcher:
             return None
         if self._closed or not self._delay_seconds:
             return 0.0
-        line = self._next_line()
-        if sum(entry.rows for entry in line) >= self._batch_rows:
-            return 0.0
-        return max(0.0, next(iter(line)).queued + self._delay_seconds - now)
+        return min(self._line_due_in(line, now) for line in self._lines.values())
 
     def discard(self, entry: Entry) -> None:
         """Remove an entry that nobody waits for any more; its place is free at once."""
@@ -164,18 +161,26 @@ class Batcher:
         if entry is not None:
             self.discard(entry)
 
-    def _next_line(self) -> OrderedDict[Entry, None]:
-        """Return the line whose first entry goes first: by priority, then by the time it has waited."""
+    def _line_due_in(self, line: OrderedDict[Entry, None], now: float) -> float:
+        """Return the seconds until a line's first batch is due: it is full, or its first entry has waited long enough."""
+        if self._closed or not self._delay_seconds or sum(entry.rows for entry in line) >= self._batch_rows:
+            return 0.0
+        return max(0.0, next(iter(line)).queued + self._delay_seconds - now)
+
+    def _next_line(self, now: float) -> OrderedDict[Entry, None]:
+        """Return the line whose first entry goes first: of those due by priority, then by the time it has waited."""
         if len(self._lines) == 1:
             return next(iter(self._lines.values()))
-        return min(self._lines.values(), key=_precedence)
+        if not self._delay_seconds:
+            return min(self._lines.values(), key=_precedence)
+        return min((line for line in self._lines.values() if not self._line_due_in(line, now)), key=_precedence)
 
     def _take_line(self, now: float) -> tuple[list[Entry], list[Entry]]:
         """Remove and return the oldest entry and its followers of equal shape, as many as fit into one batch.
 
         Those among them whose deadline has passed are returned apart, and take nobody's place in the batch.
         """
-        line = self._next_line()
+        line = self._next_line(now)
         taken: list[Entry] = []
         expired: list[Entry] = []
         rows = 0

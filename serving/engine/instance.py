@@ -85,7 +85,6 @@ class Instance:
             # From here on an entry cannot be cancelled; one that was cancelled just now is left out.
             entries = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if entries:
-                self._running = (time.monotonic(), entries)
                 # An entry has its answer already where the batch hung, and was abandoned.
                 with contextlib.suppress(InvalidStateError):
                     self._answer(entries)
@@ -100,6 +99,7 @@ class Instance:
         batch that fails is run again in halves: whoever is to blame fails alone, after log2(n) runs for his neighbours.
         """
         taken = time.monotonic()
+        self._running = (taken, entries)
         rows = sum(entry.rows for entry in entries)
         signature = self._identity.signature
         try:

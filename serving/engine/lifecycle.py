@@ -4,7 +4,6 @@ What is served changes in two steps: `prepare` opens what is wanted beside what 
 place, drains the old and frees it. Between the two nothing has happened yet that a failure would have to undo.
 """
 
-import concurrent.futures
 import contextlib
 import logging
 import threading
@@ -19,6 +18,7 @@ from serving.backends.base import BackendError
 from serving.counters import OutOfBlocks
 from serving.engine.base import ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy, open_version
+from serving.engine.openings import Openings, OpeningTooLong
 from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
 from serving.engine.statuses import Statuses
@@ -30,7 +30,7 @@ from serving.metrics import Metrics
 log = logging.getLogger(__name__)
 
 #: What may be wrong with a version or its configuration, each with a message for the operator.
-_CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError, OutOfBlocks)
+_CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError, OutOfBlocks, OpeningTooLong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,13 @@ class Lifecycle:
     """
 
     def __init__(
-        self, repository: Repository, metrics: Metrics, *, models: Collection[str] | None, policy: UnverifiedPolicy
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        *,
+        models: Collection[str] | None,
+        policy: UnverifiedPolicy,
+        opening_seconds: float,
     ) -> None:
         self._repository = repository
         self._policy = policy
@@ -63,6 +69,8 @@ class Lifecycle:
         self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
         self.loading = True
         self._closed = False
+        self._openings = Openings(opening_seconds)
+        self._unfinished: list[ServedVersion] = []
         #: Held by whoever replaces the table.
         self._change = threading.Lock()
 
@@ -72,11 +80,6 @@ class Lifecycle:
         A version that cannot be opened is not ready, says why, and leaves the others alone. Returns when all were tried.
         """
         self._manager.submit(self._load_all, wanted).result()
-
-    def settled(self, timeout_seconds: float) -> bool:
-        """Wait until nothing is being loaded or unloaded any more; tell whether that is so."""
-        done, _ = concurrent.futures.wait([self._manager.submit(_nothing)], timeout=timeout_seconds)
-        return bool(done)
 
     def _load_all(self, wanted: Wanted | None) -> None:
         for name in self.status.names():
@@ -115,6 +118,12 @@ class Lifecycle:
         """Close what was prepared: what is served stays as it is."""
         return self._manager.submit(self._discard, prepared)
 
+    def unfinished(self) -> list[ServedVersion]:
+        """Return the versions that are not served any more and in which a batch still runs."""
+        now = time.monotonic()
+        self._unfinished = [served for served in self._unfinished if served.runs_for(now)]
+        return self._unfinished
+
     def close(self) -> list[ServedVersion]:
         """Serve nothing from now on, and return what was served, for its requests to be finished or given up."""
         with self._change:
@@ -147,9 +156,8 @@ class Lifecycle:
         """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
         try:
             numbers = wanted_versions(self._repository, name) if wanted is None else wanted
-        except _CANNOT_SERVE as error:
-            self.status.set(ModelStatus(name, None, State.UNAVAILABLE, str(error)))
-            log.error("event=load_failed model=%s reason=%r", name, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other models are loaded all the same
+            self._set_unwanted(name, error)
             return
         for number in numbers:
             if self._closed:
@@ -162,12 +170,18 @@ class Lifecycle:
         """Serve the versions that are wanted now; those served stay if one of them cannot be opened."""
         try:
             numbers = wanted_versions(self._repository, name)
-        except _CANNOT_SERVE as error:
-            log.error("event=load_failed model=%s reason=%r", name, str(error))
-            if not self.table.versions(name):
-                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, str(error)))
-            raise self._stays(name, str(error)) from error
+        except Exception as error:
+            raise self._stays(name, self._set_unwanted(name, error)) from error
         self._commit(self._prepare(name, numbers))
+
+    def _set_unwanted(self, name: str, error: Exception) -> str:
+        """Log why it is not known which versions of a model are wanted, say so in its state if none is served; return it."""
+        known = isinstance(error, _CANNOT_SERVE)
+        reason = str(error) if known else "an internal error; the server's log has its cause"
+        log.error("event=load_failed model=%s reason=%r", name, reason, exc_info=None if known else error)
+        if not self.table.versions(name):
+            self.status.set(ModelStatus(name, None, State.UNAVAILABLE, reason))
+        return reason
 
     def _prepare(self, name: str, numbers: tuple[int, ...]) -> Prepared:
         """Open the versions that are not served already; none of them if one fails."""
@@ -193,10 +207,9 @@ class Lifecycle:
         if served is None:
             self.status.set(ModelStatus(name, number, State.LOADING, "being opened"))
         try:
-            version, config = open_version(self._repository, name, number, self._policy)
-            if served is not None and (served.identity.digest, served.config) == (version.digest, config):
+            opened = self._openings.run(lambda: self._opened(name, number, served), f"open-{name}/{number}")
+            if opened is served:
                 return served
-            opened = ServedVersion.open(version, config, self._metrics)
         except Exception as error:  # a fault of ours must not leave the model loading for ever, nor the others unloaded
             known = isinstance(error, _CANNOT_SERVE)
             reason = str(error) if known else "an internal error; the server's log has its cause"
@@ -212,6 +225,13 @@ class Lifecycle:
             "golden" if opened.identity.verified else "none", opened.metadata.batching, time.monotonic() - started,
         )  # fmt: skip
         return opened
+
+    def _opened(self, name: str, number: int, served: ServedVersion | None) -> ServedVersion:
+        """Return a version, opened now, or the one served if it is the very same."""
+        version, config = open_version(self._repository, name, number, self._policy)
+        if served is not None and (served.identity.digest, served.config) == (version.digest, config):
+            return served
+        return ServedVersion.open(version, config, self._metrics)
 
     def _commit(self, prepared: Prepared) -> None:
         """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""
@@ -273,13 +293,10 @@ class Lifecycle:
         """Finish what a version accepted, which takes at most its timeout, and free its sessions."""
         if not served.close(drain_seconds=served.config.timeout_seconds):
             log.error("event=drain_timeout model=%s version=%d", served.identity.model, served.identity.version)
+            self._unfinished.append(served)
 
     def _stays(self, name: str, reason: str) -> ModelNotReady:
         """Return what to tell whoever wanted a model to be loaded."""
         serving = ", ".join(str(number) for number in sorted(self.table.versions(name)))
         stays = f", version {serving} serves on" if serving else ""
         return ModelNotReady(f"model {name!r} could not be loaded{stays}: {reason}")
-
-
-def _nothing() -> None:
-    """Do nothing, once it is its turn."""

@@ -38,9 +38,10 @@ class LocalEngine:
         *,
         models: Collection[str] | None = None,
         policy: UnverifiedPolicy = UnverifiedPolicy(),  # noqa: B008 - frozen, and nothing but two truth values
+        opening_seconds: float = 300.0,
     ) -> None:
         self._metrics = metrics
-        self._life = Lifecycle(repository, metrics, models=models, policy=policy)
+        self._life = Lifecycle(repository, metrics, models=models, policy=policy, opening_seconds=opening_seconds)
         #: Loading and unloading, for this process alone.
         self.management = self._life
         self._draining = False
@@ -86,7 +87,9 @@ class LocalEngine:
             served = [self._find(model, version)]
         figures = self._metrics.figures()
         keys = [(one.identity.model, one.identity.version) for one in served]
-        return [statistics_of(name, number, figures[name, str(number)]) for name, number in keys]
+        # One that was freed in this very moment has no figures any more.
+        known = ((*key, figures.get((key[0], str(key[1])))) for key in keys)
+        return [statistics_of(name, number, found) for name, number, found in known if found is not None]
 
     def index(self) -> list[ModelStatus]:
         """Return every model and version with its state, over all processes."""
@@ -96,9 +99,10 @@ class LocalEngine:
         """Tell whether this is a model of the repository."""
         return self._life.status.knows(model)
 
-    def serves(self, model: str, version: int) -> bool:
-        """Tell whether this process serves a version."""
-        return self._life.table.find(model, version) is not None
+    def opened_from(self, model: str, version: int) -> str | None:
+        """Return what a served version was opened from and how (see ServedVersion), None where it is not served."""
+        served = self._life.table.find(model, version)
+        return None if served is None else served.opened_from
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.
@@ -128,7 +132,8 @@ class LocalEngine:
             if (seconds > 0) is not bool(served.hangs):
                 self._hangs(served, hangs=seconds > 0)
             longest = max(longest, seconds)
-        return longest
+        # And of those that were replaced or unloaded, and could not be freed.
+        return max(longest, *(served.runs_for(now) - served.config.hang_seconds for served in self._life.unfinished()), 0.0)
 
     def drain(self) -> None:
         """Stop being ready, and go on answering."""
@@ -178,4 +183,4 @@ class LocalEngine:
         level = logging.ERROR if hangs else logging.WARNING
         event = "instance_hangs" if hangs else "instance_goes_on"
         log.log(level, "event=%s model=%s version=%d", event, served.identity.model, served.identity.version)
-        self._life.tell(served, State.UNAVAILABLE if hangs else State.READY, served.hangs)
+        self._life.tell(served, State.UNAVAILABLE if hangs else State.READY, served.hangs or served.remark)

@@ -5,6 +5,7 @@ with this runtime, never becomes ready. The replay is also the warm-up. A versio
 generated inputs.
 """
 
+import hashlib
 import logging
 import time
 from concurrent.futures import Future
@@ -101,12 +102,12 @@ class ServedVersion:
                     replay(session, signature, golden, artifact.tolerance)
                 elif not warm_up(session, signature):
                     log.warning("event=not_warmed_up model=%s version=%d", version.model, version.version)
+            example = {} if golden is None else _example(golden[0], signature)
+            return cls(version, config, backend=backend, format=chosen, example=example, sessions=sessions, metrics=metrics)
         except BaseException:
             for session in sessions:
                 session.close()
             raise
-        example = {} if golden is None else _example(golden[0], signature)
-        return cls(version, config, backend=backend, format=chosen, example=example, sessions=sessions, metrics=metrics)
 
     def submit(self, request: InferRequest) -> "Future[InferResponse]":
         """Check a request on its own and let it wait for an instance; raise SignatureError, InvalidInput, Overloaded."""
@@ -121,10 +122,20 @@ class ServedVersion:
         self._batcher.put(entry)
         return entry.future
 
+    @property
+    def opened_from(self) -> str:
+        """What answers depend on: the files, and the configuration. Processes in which it is equal answer alike."""
+        return hashlib.sha256(f"{self.identity.digest} {self.config}".encode()).hexdigest()[:32]
+
     def introduce(self) -> None:
         """Tell the metrics what is served from now on."""
         self._series.watch_queue(self._batcher.rows)
-        self._series.tell(format=self.format, digest=self.identity.digest, verified=self.identity.verified)
+        self._series.tell(
+            format=self.format,
+            digest=self.identity.digest,
+            verified=self.identity.verified,
+            identity=self.opened_from,
+        )
 
     def runs_for(self, now: float) -> float:
         """Return for how many seconds the batch that has run longest does so, 0 if none runs."""

@@ -1,5 +1,6 @@
 """The states of versions: what one process says of its own, and what that makes of all processes together."""
 
+import threading
 from collections.abc import Mapping, Sequence
 
 from serving.counters import Facts
@@ -15,7 +16,8 @@ class Statuses:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        # Of each model a dictionary that is replaced whole: one thread writes, any may read meanwhile.
+        # Of each model a dictionary that is replaced whole, so that any thread may read while one writes.
+        self._lock = threading.Lock()
         self._known: dict[str, Mapping[int | None, ModelStatus]] = {}
 
     def knows(self, model: str) -> bool:
@@ -35,19 +37,21 @@ class Statuses:
 
     def set(self, status: ModelStatus) -> None:
         """Set the state of a version or, until it has a version, of a model."""
-        versions = self._known.get(status.name, {})
+        with self._lock:
+            versions = self._known.get(status.name, {})
+            kept = {number: known for number, known in versions.items() if number is not None or status.version is None}
+            self._known[status.name] = {**kept, status.version: status}
         if status.version is not None and None in versions:
             self._metrics.tell(status.name, None, state=None)
-        kept = {number: known for number, known in versions.items() if number is not None or status.version is None}
-        self._known[status.name] = {**kept, status.version: status}
         self._metrics.tell(
             status.name, status.version, state=status.state.value, reason=status.reason, vouched=status.verified
         )
 
     def forget(self, model: str, version: int) -> None:
         """Let a version go that is neither served nor wanted."""
-        versions = self._known.get(model, {})
-        self._known[model] = {number: status for number, status in versions.items() if number != version}
+        with self._lock:
+            versions = self._known.get(model, {})
+            self._known[model] = {number: status for number, status in versions.items() if number != version}
         self._metrics.retire(model, version)
 
     def forget_model(self, model: str) -> None:
@@ -55,7 +59,7 @@ class Statuses:
         for version in self._known.pop(model, {}):
             if version is not None:
                 self._metrics.retire(model, version)
-        self._metrics.tell(model, None, state=None)
+        self._metrics.retire_model(model)
 
     def of(self, model: str) -> list[ModelStatus]:
         """Return the states of a model's versions."""

@@ -4,10 +4,12 @@ It looks again and again instead of being told, because network file systems and
 """
 
 import contextlib
+import functools
 import logging
 import os
 import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 from models.repository import Repository, RepositoryError
@@ -37,6 +39,7 @@ class Watch:
         self._seconds = seconds
         self._stopped = threading.Event()
         self._acted = self._look()
+        self._again: set[str] = set()
         self._seen: Mapping[str, Fingerprint] = self._acted
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -55,16 +58,24 @@ class Watch:
         now = self._look()
         settled = {name for name in {*now, *self._seen, *self._acted} if now.get(name) == self._seen.get(name)}
         self._seen = now
-        changed = sorted(name for name in settled if now.get(name) != self._acted.get(name))
+        again, self._again = self._again, set()
+        again &= now.keys()
+        changed = sorted(name for name in settled if name in again or now.get(name) != self._acted.get(name))
         for name in changed:
             act = self._management.load if name in now else self._management.unload
             log.info("event=repository_changed model=%s action=%s", name, act.__name__)
             # A model that is gone before it was known is nobody's; a load that fails is in the log, where it failed.
             with contextlib.suppress(ServingError):
-                act(name)
+                act(name).add_done_callback(functools.partial(self._done, name))
         others = {name: fingerprint for name, fingerprint in self._acted.items() if name not in changed}
         self._acted = {**others, **{name: now[name] for name in changed if name in now}}
         return changed
+
+    def _done(self, name: str, act: "Future[None]") -> None:
+        """Try once more what failed by no fault of the model's; it says after how long, and the next look is soon enough."""
+        error = act.exception()
+        if isinstance(error, ServingError) and error.retry_after_seconds is not None:
+            self._again.add(name)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds):

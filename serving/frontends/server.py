@@ -39,7 +39,9 @@ class Server(uvicorn.Server):
         drain_delay_seconds: float,
         drain_seconds: float,
         tls: ssl.SSLContext | None = None,
+        patient: bool = False,
     ) -> None:
+        """`patient`: a second SIGTERM does not cut the drain delay short."""
         process = Process(limits)
         config = uvicorn.Config(
             app,
@@ -64,6 +66,9 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._drain_delay_seconds = drain_delay_seconds
         self._stop_at: float | None = None
+        self._patient = patient
+        # The listeners once more, for the end: a process that has used up its descriptors could not get them then.
+        self._lines: list[socket.socket] = []
 
     def run_on(self, listener: socket.socket, *, management: socket.socket | None = None) -> None:
         """Serve on listening sockets until a signal has come and everything accepted has been answered.
@@ -80,6 +85,7 @@ class Server(uvicorn.Server):
         await super().startup([])
         for listener in sockets or ():
             await self._accept(listener)
+            self._lines.append(listener.dup())
             host, port = listener.getsockname()[:2]
             event = "managing" if (host, port) == self._process.management else "listening"
             scheme = "http" if self.config.ssl is None else "https"
@@ -91,12 +97,14 @@ class Server(uvicorn.Server):
         A client's connection is made by the kernel, before it is accepted here. Whoever closes a listener on which some of
         them wait resets them; so those are accepted first.
         """
-        lines = [listener.dup() for listener in sockets or ()]
         for server in self.servers:
             server.close()
-        for line in lines:
-            await self._accept_waiting(line)
-            line.close()
+        accepted = [connection for line in self._lines for connection in _accepted(line)]
+        loop = asyncio.get_running_loop()
+        handshakes = (loop.connect_accepted_socket(self._edge, connection, **self._tls()) for connection in accepted)
+        # A client that says nothing must not hold up the stop by its handshake.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*handshakes, return_exceptions=True), self.drain_seconds_left())
         await super().shutdown(sockets)
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -105,17 +113,6 @@ class Server(uvicorn.Server):
             self._edge, sock=listener, backlog=self.config.backlog, **self._tls()
         )
         self.servers.append(server)
-
-    async def _accept_waiting(self, listener: socket.socket) -> None:
-        """Accept the connections that wait on a listener now."""
-        loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        accepted = []
-        with contextlib.suppress(OSError):  # BlockingIOError: no more wait
-            while True:
-                accepted.append(listener.accept()[0])
-        handshakes = (loop.connect_accepted_socket(self._edge, connection, **self._tls()) for connection in accepted)
-        await asyncio.gather(*handshakes, return_exceptions=True)
 
     def _edge(self) -> asyncio.Protocol:
         """Return the protocol of a new connection, made as uvicorn makes it: it types it as any protocol."""
@@ -142,6 +139,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal: SIGTERM drains first, SIGINT (a person at a terminal) does not wait, a second one hurries."""
         again = self._stop_at is not None
+        if again and self._patient and sig == signal.SIGTERM:
+            return
         self.stop(delay_seconds=self._drain_delay_seconds if sig == signal.SIGTERM and not again else 0.0)
         self.force_exit = self.force_exit or (again and sig == signal.SIGINT)
 
@@ -162,3 +161,13 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _accepted(line: socket.socket) -> list[socket.socket]:
+    """Return the connections that wait on a listener, and close it as soon as none does: no other may come between."""
+    line.setblocking(False)
+    connections = []
+    with line, contextlib.suppress(OSError):  # BlockingIOError: no more wait
+        while True:
+            connections.append(line.accept()[0])
+    return connections

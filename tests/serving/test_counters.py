@@ -84,13 +84,15 @@ def test_adding_from_several_threads_loses_nothing() -> None:
 
 _COUNTS_AND_IS_KILLED = """
 import os, signal, sys
+from serving import counters
 from serving.counters import Counters
 region = Counters(descriptor=int(sys.argv[1])).region(1)
 block = region.block({"model": "toy"})
 block.numbers[0] = 41
-half = region.block({"model": "half"})
-half._raw._facts[0] = 1 | half._raw._facts[0]  # killed in the middle of telling its facts
-os.kill(os.getpid(), signal.SIGKILL)
+def killed(*given):
+    os.kill(os.getpid(), signal.SIGKILL)
+counters._LENGTH = type("Struct", (), {"pack_into": killed, "unpack_from": counters._LENGTH.unpack_from, "size": 8})()
+block.tell(state="READY")  # killed in the middle of telling its facts
 """
 
 
@@ -118,3 +120,36 @@ def test_a_heartbeat_is_seen() -> None:
     assert shared.heartbeat(0) == 0
     shared.region(0).beat(12.5)
     assert shared.heartbeat(0) == 12.5
+
+
+def test_counts_that_move_are_seen_once_by_whoever_reads_meanwhile() -> None:
+    shared = Counters()
+    region = shared.region(0)
+    blocks = [region.block({"model": name}) for name in ("a", "b")]
+    blocks[0].numbers[0] = 1
+    done = threading.Event()
+
+    def move() -> None:
+        for turn in range(2_000):
+            with region.moving():
+                blocks[turn % 2].numbers[0] -= 1
+                blocks[1 - turn % 2].numbers[0] += 1
+        done.set()
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    sums = set()
+    while not done.is_set():
+        sums.add(sum(reading.numbers[0] for reading in shared.read()))
+    mover.join()
+    assert sums <= {1.0}
+
+
+def test_a_process_that_was_killed_while_it_moved_counts_stops_no_reader() -> None:
+    shared = Counters()
+    region = shared.region(0)
+    region.block({"model": "toy"})
+    region._header[3] = 1.0
+    assert len(list(shared.read())) == 1
+    shared.region(0)
+    assert len(list(shared.read())) == 1

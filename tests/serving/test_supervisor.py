@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -182,6 +183,42 @@ def test_a_server_none_of_whose_workers_can_start_ends(repository: Path) -> None
     finished = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert finished.returncode == 1
     assert "event=cannot_start" in finished.stderr
+
+
+def test_a_replaced_worker_answers_as_the_others_do_whatever_lies_on_the_disk_by_now(repository: Path) -> None:
+    (repository / "late").mkdir()
+    (repository / "late" / "config.toml").touch()  # a model without a version, when the server starts
+    server = start(repository)
+    try:
+        toys.publish(repository, "late")
+        (repository / "toy" / "config.toml").write_text("timeout_seconds = 7")
+        os.kill(workers(server)[0], signal.SIGKILL)
+
+        def settled() -> bool:
+            ready = len([pid for pid in workers(server).values() if Path(f"/proc/{pid}").exists()]) == 2
+            return ready and server.value("sameway_model_state", model="toy", state="ready") == 2
+
+        server.until(settled, "two workers that agree")
+        assert {server.ask("GET", "/v2/models/late/ready").status for _ in range(16)} == {503}
+        assert {version(server) for _ in range(16)} == {"1"}
+        assert any("event=cannot_follow models=toy" in line for line in server.log)
+        assert server.ask("POST", "/v2/repository/models/late/load").status == 200
+        assert {server.ask("GET", "/v2/models/late/ready").status for _ in range(16)} == {200}
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def test_a_supervisor_that_cannot_start_a_worker_tries_again_and_the_others_answer(server: LiveServer) -> None:
+    pid = server.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    os.kill(workers(server)[0], signal.SIGKILL)
+    server.until(lambda: any("event=worker_not_started" in line for line in server.log), "out of descriptors")
+    assert {version(server) for _ in range(8)} == {"1"}
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    server.until(lambda: sum("event=loaded" in line for line in server.log) == 3, "replaced after all")
+    assert server.stop() == 0
 
 
 def test_one_worker_needs_no_supervisor(repository: Path) -> None:

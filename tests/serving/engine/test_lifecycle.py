@@ -217,3 +217,37 @@ def test_a_batch_that_hangs_makes_its_model_not_ready_and_the_process_not_alive(
     served.runs_for = lambda now: 0.0  # type: ignore[method-assign]
     assert engine.alive()
     assert says(engine, None) == 2
+
+
+def test_a_batch_that_hangs_in_a_version_that_was_replaced_is_seen_too(three: Path, load: Load) -> None:
+    configure(three, "timeout_seconds = 0.05")
+    engine = load(three)
+    old = life(engine).table.find("toy", None)
+    assert old is not None
+    running = {"for": 31.0}
+    old.runs_for = lambda now: running["for"]  # type: ignore[method-assign]
+    old.close = lambda *, drain_seconds: False  # type: ignore[method-assign]
+    toys.publish(three, seed=3)
+    engine.management.load("toy").result(PATIENCE)
+    assert engine.ready("toy")
+    assert engine.hangs_for() == pytest.approx(1.0)
+    running["for"] = 0.0
+    assert engine.hangs_for() == 0
+    assert engine.alive()
+
+
+def test_a_configuration_that_nobody_foresaw_leaves_the_other_models_alone(three: Path, load: Load) -> None:
+    toys.publish(three, "other")
+    configure(three, "queue_rows = 0x" + "F" * 5_000)
+    engine = load(three)
+    assert engine.ready("other")
+    assert not engine.ready("toy")
+    (status,) = [status for status in engine.index() if status.name == "toy"]
+    assert "queue_rows: expected 1 to" in status.reason
+
+
+def test_statistics_asked_for_while_a_version_is_freed_leave_it_out(three: Path, load: Load) -> None:
+    metrics = Metrics()
+    engine = load(three, metrics=metrics)
+    metrics.retire("toy", 3)  # what a swap does between the table's being read and its figures
+    assert engine.statistics("toy") == []

@@ -9,7 +9,9 @@ import pytest
 
 from tests import toys
 from tests.serving.desk import infer_body
+from tests.serving.graphs import publish_counting
 from tests.serving.live import LiveServer, request, serving
+from tests.serving.test_hang import count_to
 
 #: A request in flight for longer than it takes to look around, and answered all the same.
 HELD = "queue_delay_seconds = 10\ntimeout_seconds = 60\nqueue_rows = 100"
@@ -150,5 +152,26 @@ def test_while_draining_every_answer_says_that_the_connection_ends(root: Path) -
             assert (answer.status, answer.headers["connection"]) == (200, "close")
         server.process.send_signal(signal.SIGTERM)
         assert server.wait() == 0
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("frontend", ["fastapi", "flask"])
+def test_a_batch_that_outlasts_the_drain_is_told_503_and_the_process_ends_with_0(tmp_path: Path, frontend: str) -> None:
+    """While a runtime computes in a thread, an interpreter that ends in its own way is aborted, or waits for it."""
+    publish_counting(tmp_path)
+    (tmp_path / "counting" / "config.toml").write_text("timeout_seconds = 300\nhang_seconds = 300")
+    flags = ("--frontend", frontend, "--drain-delay-seconds", "0", "--drain-seconds", "1")
+    server = LiveServer(tmp_path, *flags).ready()
+    try:
+        with server.connect() as running:
+            running.send(count_to(10**15))
+            server.until(lambda: server.value("sameway_in_flight") == 1, "running")
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            answer = running.answer()
+            assert (answer.status, answer.json()["code"]) == (503, "model_not_ready")
+        assert server.wait() == 0
+        assert time.monotonic() - began < 8
     finally:
         server.kill()
