@@ -33,6 +33,7 @@ _RATE = 200.0
 _PAUSE_SECONDS = 0.5
 #: nginx takes some 50 ms to listen.
 _START_SECONDS = 10.0
+_LOG = "error.log"
 #: The exit code where something that this needs is missing.
 MISSING = 2
 
@@ -54,6 +55,7 @@ def prove(program: str, *, restarts: int) -> list[Verdict]:
         port = stack.enter_context(_proxy(program, Path(folder), [server.port for server in servers]))
         codes: list[int] = []
         outcomes = asyncio.run(_roll(servers, port, codes, restarts=restarts))
+        complaints = _complaints(Path(folder) / _LOG)
         errors = [line for server in servers for line in server.errors()]
     good = [outcome for outcome in outcomes if outcome.good]
     failed = Counter(f"{one.kind}: {one.status or 'no answer'}" for one in outcomes if not one.good)
@@ -61,6 +63,8 @@ def prove(program: str, *, restarts: int) -> list[Verdict]:
         told("requests", len(outcomes)),
         at_least("restarts of each server", len(codes) / len(servers), restarts),
         none_of("failed requests", [f"{count} × {what}" for what, count in failed.items()]),
+        # Why requests were sent to the other server, or could not be.
+        *(told(f"nginx: {what}", count) for what, count in complaints.most_common(5)),
         told("p99 of answers", percentile((one.seconds for one in good), 99) * 1000, " ms"),
         told("longest answer", max(one.seconds for one in good) * 1000, " ms"),
         at_most("exit codes other than 0", sum(code != 0 for code in codes), 0),
@@ -95,19 +99,19 @@ def _proxy(program: str, folder: Path, ports: list[int]) -> Iterator[int]:
     file.write_text(configuration(folder, port, ports))
     directives = f"daemon off; pid {folder}/nginx.pid;"
     process = subprocess.Popen(
-        [program, "-e", "stderr", "-p", str(folder), "-c", str(file), "-g", directives], stderr=subprocess.PIPE, text=True
+        [program, "-e", str(folder / _LOG), "-p", str(folder), "-c", str(file), "-g", directives], stderr=subprocess.DEVNULL
     )
     try:
         end = time.monotonic() + _START_SECONDS
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > end:
                 process.kill()
-                raise RuntimeError(f"nginx did not start: {process.communicate()[1]}")
+                raise RuntimeError(f"nginx did not start: {(folder / _LOG).read_text()}")
             time.sleep(0.01)
         yield port
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 def configuration(folder: Path, port: int, ports: list[int]) -> str:
@@ -120,6 +124,12 @@ def configuration(folder: Path, port: int, ports: list[int]) -> str:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     return text.replace("http {\n", f"http {{\n{paths}", 1)
+
+
+def _complaints(log: Path) -> Counter[str]:
+    """Return what nginx complains of, and how often: the message without addresses and what comes after them."""
+    found = re.findall(r"\[\w+\] \d+#\d+: (?:\*\d+ )?([^,]*),", log.read_text())
+    return Counter(re.sub(r"\d{3,}", "…", message) for message in found)
 
 
 def _listens(port: int) -> bool:
