@@ -29,7 +29,7 @@ class Closes:
 def test_what_is_open_in_time_is_returned_and_what_is_raised_is_raised() -> None:
     openings = Openings(PATIENCE)
     version = Closes()
-    assert openings.run(lambda: version, "open") is version  # type: ignore[arg-type,return-value]
+    assert openings.run(lambda: version, "open") is version  # type: ignore[arg-type,return-value,comparison-overlap]
     for error in (ValueError("no"), TimeoutError("its own")):
 
         def fail(error: Exception = error) -> ServedVersion:
