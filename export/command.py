@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from export import report
-from export.exporter import FORMATS, ExportError
+from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError
 from export.publish import Publication, publish_checkpoint
 from models import spec
 from models.repository import Repository, RepositoryError
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("checkpoint", help="a model's name, for its newest checkpoint, or the path of a checkpoint")
     parser.add_argument("--repository", type=Path, default=Path("models"), help="the model repository to publish to")
-    parser.add_argument("--formats", type=_formats, default=",".join(FORMATS), help="which formats, separated by commas")
+    parser.add_argument("--formats", type=_formats, default=",".join(DEFAULT_FORMATS), help=f"some of {','.join(FORMATS)}")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
     parser.add_argument(

@@ -95,8 +95,12 @@ class Exporter(Protocol):
 #: Format → where its exporter lives. Imported when asked for, so that a format's packages are needed by it alone.
 FORMATS: Mapping[str, str] = {
     "onnx": "export.onnx:OnnxExporter",
+    "exported_program": "export.exported_program:ExportedProgramExporter",
     "torchscript": "export.torchscript:TorchScriptExporter",
 }
+
+#: What is exported unless told otherwise: the format without torch, and the one that every libtorch still loads.
+DEFAULT_FORMATS = ("onnx", "torchscript")
 
 
 def exporter_of(format: str) -> Exporter:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from export import golden, parity, reference
-from export.exporter import FORMATS, Exporter, ExportError, ExportSource, exporter_of
+from export.exporter import DEFAULT_FORMATS, FORMATS, Exporter, ExportError, ExportSource, exporter_of
 from export.reference import Reference
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
@@ -49,7 +49,7 @@ def publish_checkpoint(
     spec: ModelSpec,
     checkpoint: Checkpoint,
     repository: Repository,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     *,
     data_dir: Path | None = None,
     signer: Signer | None = None,

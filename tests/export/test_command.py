@@ -184,7 +184,7 @@ def test_an_unknown_format_is_a_wrong_command_line(formats: str, capsys: pytest.
     with pytest.raises(SystemExit) as stopped:
         cli.main(["export", "toy", "--formats", formats])
     assert stopped.value.code == 2
-    assert "expected some of onnx, torchscript" in capsys.readouterr().err
+    assert "expected some of onnx, exported_program, torchscript" in capsys.readouterr().err
 
 
 def test_the_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

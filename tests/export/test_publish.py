@@ -34,7 +34,7 @@ def test_every_format_is_published_with_its_proof(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
     steps: list[str] = []
-    publication = publish_checkpoint(checkpoints.spec(), saved, repository, tell=steps.append)
+    publication = publish_checkpoint(checkpoints.spec(), saved, repository, list(FORMATS), tell=steps.append)
     version = publication.version
     assert version is not None
     manifest = version.manifest
