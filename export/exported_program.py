@@ -14,6 +14,7 @@ from torch.export.pt2_archive._package import load_pt2
 from torch.fx import GraphModule
 
 from export.exporter import ExportError, ExportSource, Run, first_line
+from export.mutation import refuse_writing
 from export.quiet import quiet
 from export.refusal import refusal
 from export.threads import one_thread
@@ -32,12 +33,10 @@ class ExportedProgramExporter:
         buffer = io.BytesIO()
         try:
             with quiet(), torch.no_grad():
+                refuse_writing(source)
                 program = _program(source)
-                written = program.graph_signature.user_inputs_to_mutate.values()
                 _forget(program)
                 torch.export.save(program, buffer)
-            if written:
-                raise ExportError(f"the module writes to its input {', '.join(written)}; clone it first")
             _check(buffer)
         except rules.ProgramError as error:
             raise ExportError(f"{self.format}: no server would open the file: {error}") from error

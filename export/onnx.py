@@ -16,10 +16,6 @@ from export.quiet import quiet
 from export.refusal import refusal
 from models.tensors import Array, Signature, Tensors, TensorSpec
 
-#: The default of torch 2.13, so the opset its translations are tested with; ONNX Runtime reads it since 1.17.
-#: Pinned, so that an upgrade of torch does not silently ask for newer servers.
-OPSET = 20
-
 #: An ONNX file is one protobuf message, and those end at 2 GiB.
 MAX_BYTES = 2**31 - 1
 
@@ -43,8 +39,12 @@ class OnnxExporter:
             program = _program(source)
             _forget_paths(program)
             model = program.model_proto
+            _check_opset(model, source.options.opset)
+            _check_batch_axis(model, source.signature)
             onnx.checker.check_model(model, full_check=True)
             data = model.SerializeToString()
+        except ExportError as error:
+            raise ExportError(f"onnx: {error}") from error
         except Exception as error:
             raise ExportError(f"onnx: the module cannot be exported: {refusal(error, source)}") from error
         path.write_bytes(data)
@@ -76,7 +76,7 @@ def _program(source: ExportSource) -> ONNXProgram:
             source.module,
             source.example(),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=source.options.opset,
             input_names=[spec.name for spec in signature.inputs],
             output_names=[spec.name for spec in signature.outputs],
             dynamic_shapes=tuple(_free_axes(spec, free_batch=free) for spec in signature.inputs),
@@ -92,6 +92,32 @@ def _free_axes(spec: TensorSpec, *, free_batch: bool) -> dict[int, str]:
     """Return which axes of an input are free, with the names they get in the file."""
     axes = {axis: f"{spec.name}_{axis}" for axis, length in enumerate(spec.shape, start=1) if length is None}
     return {0: "batch", **axes} if free_batch else axes
+
+
+def _check_opset(model: onnx.ModelProto, opset: int) -> None:
+    """Raise ExportError if the graph is not of this opset: where torch cannot convert it, it leaves it as it is."""
+    found = next(imported.version for imported in model.opset_import if imported.domain == "")
+    if found != opset:
+        raise ExportError(f"opset: expected {opset}, found that the module needs {found}; use --opset {found}")
+
+
+def _check_batch_axis(model: onnx.ModelProto, signature: Signature) -> None:
+    """Raise ExportError for an input or output whose first axis is a number in the graph, though rows may be many.
+
+    That it is free in the graph proves nothing yet: parity runs the file at several sizes.
+    """
+    if signature.max_batch_size == 1:
+        return
+    for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            axes = value.type.tensor_type.shape.dim
+            if not axes or axes[0].HasField("dim_value"):
+                found = f"the length {axes[0].dim_value}" if axes else "no axis at all"
+                raise ExportError(
+                    f"{kind} {value.name!r}: expected a free batch axis, found {found}; look for a number in a reshape, "
+                    "view or expand where x.shape[0] or -1 is meant, or for a sum over all rows, or give the signature "
+                    "max_batch_size 1"
+                )
 
 
 def _forget_paths(program: ONNXProgram) -> None:

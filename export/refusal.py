@@ -8,7 +8,10 @@ from torch import nn
 from export.exporter import ExportSource, first_line
 
 #: What torch.export says of an axis that was to be free: its length in the example, the input, the axis.
-_FIXED = re.compile(r"inferred a static shape of (\d+) for dimension inputs\['([^']+)'\]\.shape\[(\d+)\]")
+_FIXED = (
+    re.compile(r"a static shape of (?P<length>\d+) for dimension inputs\['(?P<name>[^']+)'\]\.shape\[(?P<axis>\d+)\]"),
+    re.compile(r"marked L\['(?P<name>[^']+)'\]\.size\(\)\[(?P<axis>\d+)\] as dynamic .* a constant \((?P<length>\d+)\)"),
+)
 
 #: What each of the usual refusals asks for, by words of the message.
 _REMEDIES = (
@@ -34,15 +37,15 @@ def refusal(error: Exception, source: ExportSource) -> str:
 
 def fixed_axis(message: str, source: ExportSource) -> str | None:
     """Return which free axis the module fixes, and what to do, where torch says that it does; None elsewhere."""
-    found = _FIXED.search(message)
+    found = next(filter(None, (pattern.search(message) for pattern in _FIXED)), None)
     if found is None:
         return None
-    length, name, axis = found.groups()
+    length, name, axis = found["length"], found["name"], found["axis"]
     if axis == "0":
         example = len(source.example()[0])
         return (
-            f"input {name!r}: the module fixes the batch axis to {length}, the {example} rows it was traced with; look for a "
-            f"number where {name}.shape[0] or -1 is meant, or give the signature max_batch_size 1"
+            f"input {name!r}: the module fixes the batch axis to {length}, the {example} rows it was traced with; look for "
+            f"a number where {name}.shape[0] or -1 is meant, or give the signature max_batch_size 1"
         )
     return (
         f"input {name!r}: the module fixes axis {axis}, which the signature declares free, to {length}; look for a number "

@@ -24,7 +24,10 @@ _PAYLOADS = {
 }
 
 #: Operators on tensors, and arithmetic on sizes: what the loader otherwise resolves is any attribute of torch.
-_OPERATOR = re.compile(r"torch\.ops\.aten\.[a-z0-9_]+\.[A-Za-z0-9_]+|torch\.sym_[a-z]+|math\.trunc|_operator\.[a-z_]+")
+_OPERATOR = re.compile(
+    r"torch\.ops\.aten\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+|torch\.ops\.higher_order\.(cond|while_loop)"
+    r"|torch\.sym_[a-z]+|math\.trunc|_operator\.[a-z_]+"
+)
 _ARITHMETIC = frozenset(
     f"_operator.{name}"
     for name in ("eq", "ne", "le", "ge", "lt", "gt", "neg", "pos", "mul", "add", "sub", "floordiv", "mod", "pow", "truediv",
@@ -53,7 +56,7 @@ _CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 
 class ProgramError(Exception):
-    """The archive holds something that export does not write, and that might run when it is opened; the message says what."""
+    """The archive holds what export does not write, and what might run when it is opened; the message says what."""
 
 
 def check(records: Collection[str], read: Callable[[str], bytes]) -> None:
