@@ -39,7 +39,7 @@ _FILES = re.compile(r"torch\.ops\.aten\.(from_file|save|load)\.")
 #: A size, as sympy writes it: symbols, whole numbers and the functions that sizes are made of. No attribute, no text.
 _SYMBOL = re.compile(r"Symbol\('[su][0-9]+'(, (positive|nonnegative|integer)=True)*\)")
 _SIZE_WORDS = frozenset(
-    ("Symbol", "Integer", "Mul", "Add", "Pow", "Mod", "Max", "Min", "FloorDiv", "CleanDiv", "CeilDiv", "ModularIndexing",
+    ("Integer", "Mul", "Add", "Pow", "Mod", "Max", "Min", "FloorDiv", "CleanDiv", "CeilDiv", "ModularIndexing",
      "PythonMod", "PowByNatural", "Where", "Identity", "true", "false", "Eq", "Ne", "And", "Or", "Not", "Rational",
      "Equality", "Unequality", "GreaterThan", "LessThan", "StrictGreaterThan", "StrictLessThan")
 )  # fmt: skip
@@ -177,7 +177,10 @@ def _check_nesting(text: str) -> None:
 
 def _check_context(context: object) -> None:
     """Raise ProgramError unless this says nothing, or lists the keys of a dictionary."""
-    keys = None if context is None else json.loads(context) if isinstance(context, str) else context
+    try:
+        keys = json.loads(context) if isinstance(context, str) else context
+    except (ValueError, RecursionError):
+        keys = context
     if keys is not None and not (isinstance(keys, list) and all(isinstance(k, str) and _NAME.fullmatch(k) for k in keys)):
         raise ProgramError(f"context: expected the keys of a dictionary, found {context!r:.100}")
 

@@ -39,7 +39,7 @@ class Bomb:
 @pytest.fixture
 def records(toy_in_every_format: Path) -> Records:
     data = (Repository(toy_in_every_format).open("toy", 1).path / "model.pt2").read_bytes()
-    reader = PT2ArchiveReader(io.BytesIO(data))  # type: ignore[arg-type]
+    reader = PT2ArchiveReader(io.BytesIO(data))
     return {name: reader.read_bytes(name) for name in reader.get_file_names()}
 
 
