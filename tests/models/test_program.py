@@ -8,7 +8,7 @@ import pytest
 
 from models.program import ProgramError, check
 
-LEAF = {"type": None, "context": None, "children_spec": []}
+LEAF: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
 NESTING = json.dumps([1, {"type": "builtins.dict", "context": '["x", "y"]', "children_spec": [LEAF, LEAF]}])
 
 WEIGHTS = "data/weights/model_weights_config.json"
