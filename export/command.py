@@ -1,4 +1,4 @@
-"""Turn a checkpoint into ONNX and TorchScript files, prove that each says what the eager model says, and publish them.
+"""Turn a checkpoint into files of each format, prove that each says what the eager model says, and publish them.
 
 Every saved file is opened as a stranger would and compared with the eager model on real held-out samples. All formats
 pass and become the model's next version together, or nothing is published.
@@ -6,7 +6,8 @@ pass and become the model's next version together, or nothing is published.
 exit codes:
   0  published
   1  a file differs from the eager model: nothing published
-  2  could not run: no checkpoint, unknown model, a format that cannot express the model, a repository that cannot be written
+  2  could not run: no checkpoint, unknown model, a format that cannot express the model or that this machine cannot open
+     ("not checked here"), a repository that cannot be written
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from export import report
-from export.exporter import FORMATS, ExportError
+from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
 from export.publish import Publication, publish_checkpoint
 from models import spec
 from models.repository import Repository, RepositoryError
@@ -30,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("checkpoint", help="a model's name, for its newest checkpoint, or the path of a checkpoint")
     parser.add_argument("--repository", type=Path, default=Path("models"), help="the model repository to publish to")
-    parser.add_argument("--formats", type=_formats, default=",".join(FORMATS), help="which formats, separated by commas")
+    parser.add_argument("--formats", type=_formats, default=",".join(DEFAULT_FORMATS), help=f"some of {','.join(FORMATS)}")
+    parser.add_argument("--opset", type=int, default=DEFAULTS.opset, help=f"of onnx: {OPSETS[0]} to {OPSETS[-1]}")
+    parser.add_argument(
+        "--torchscript", choices=TORCHSCRIPT, default=DEFAULTS.torchscript, help="note one run, or compile its Python"
+    )
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
     parser.add_argument(
@@ -52,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 checkpoint,
                 Repository(arguments.repository),
                 arguments.formats,
+                options=Options(arguments.opset, arguments.torchscript),
                 data_dir=arguments.data_dir,
                 signer=signs,
                 tell=lambda step: line.update(f"{model.name}: {step}"),

@@ -25,9 +25,38 @@ EXAMPLE_ROWS = 3
 #: Datatypes that have no plain numpy array, so that no eager module could be run on them here.
 _UNSUPPORTED = ("BF16", "BYTES")
 
+#: Opsets that can be asked for: torch's translations begin with 18, and the newest operators they use are of 23.
+OPSETS = range(18, 24)
+
+#: The ways to TorchScript.
+TORCHSCRIPT = ("trace", "script")
+
 
 class ExportError(Exception):
     """A model or a format could not be exported, opened or measured; one line says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be chosen of a format.
+
+    opset        the ONNX operator set. 20 is the default of torch 2.13, so the opset its translations are tested with; ONNX
+                 Runtime reads it since 1.17. Pinned, so that an upgrade of torch does not silently ask for newer servers
+    torchscript  "trace" notes what one run did; "script" compiles the module's Python, with its decisions and loops
+    """
+
+    opset: int = 20
+    torchscript: str = "trace"
+
+    def __post_init__(self) -> None:
+        if not OPSETS[0] <= self.opset <= OPSETS[-1]:
+            raise ExportError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {self.opset}")
+        if self.torchscript not in TORCHSCRIPT:
+            raise ExportError(f"torchscript: expected {' or '.join(TORCHSCRIPT)}, found {self.torchscript!r}")
+
+
+#: What is chosen where nobody chooses.
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +70,7 @@ class ExportSource:
     module: "nn.Module"
     signature: Signature
     samples: Tensors
+    options: Options = DEFAULTS
 
     def __post_init__(self) -> None:
         if any(part.training for part in self.module.modules()):
@@ -95,8 +125,12 @@ class Exporter(Protocol):
 #: Format → where its exporter lives. Imported when asked for, so that a format's packages are needed by it alone.
 FORMATS: Mapping[str, str] = {
     "onnx": "export.onnx:OnnxExporter",
+    "exported_program": "export.exported_program:ExportedProgramExporter",
     "torchscript": "export.torchscript:TorchScriptExporter",
 }
+
+#: What is exported unless told otherwise: the format without torch, and the one that every libtorch still loads.
+DEFAULT_FORMATS = ("onnx", "torchscript")
 
 
 def exporter_of(format: str) -> Exporter:

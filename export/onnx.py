@@ -3,12 +3,7 @@
 Inputs and outputs carry the signature's names. The file says nothing of the machine that made it.
 """
 
-import io
 import itertools
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -17,11 +12,9 @@ import torch
 from torch.onnx import ONNXProgram
 
 from export.exporter import ExportError, ExportSource, Run, first_line
+from export.quiet import quiet
+from export.refusal import refusal
 from models.tensors import Array, Signature, Tensors, TensorSpec
-
-#: The default of torch 2.13, so the opset its translations are tested with; ONNX Runtime reads it since 1.17.
-#: Pinned, so that an upgrade of torch does not silently ask for newer servers.
-OPSET = 20
 
 #: An ONNX file is one protobuf message, and those end at 2 GiB.
 MAX_BYTES = 2**31 - 1
@@ -41,15 +34,19 @@ class OnnxExporter:
         size = sum(tensor.nbytes for tensor in source.module.state_dict().values())
         if size > MAX_BYTES:
             expected = f"weights of at most {MAX_BYTES:,} bytes, as in one ONNX file"
-            raise ExportError(f"onnx: expected {expected}, found {size:,}; export torchscript")
+            raise ExportError(f"onnx: expected {expected}, found {size:,}; export exported_program or torchscript")
         try:
             program = _program(source)
             _forget_paths(program)
             model = program.model_proto
+            _check_opset(model, source.options.opset)
+            _check_batch_axis(model, source.signature)
             onnx.checker.check_model(model, full_check=True)
             data = model.SerializeToString()
+        except ExportError as error:
+            raise ExportError(f"onnx: {error}") from error
         except Exception as error:
-            raise ExportError(f"onnx: the module cannot be exported: {_reason(error)}") from error
+            raise ExportError(f"onnx: the module cannot be exported: {refusal(error, source)}") from error
         path.write_bytes(data)
 
     def open(self, path: Path, signature: Signature) -> Run:
@@ -74,12 +71,12 @@ def _program(source: ExportSource) -> ONNXProgram:
     """Run torch's exporter, with its talk kept off the terminal."""
     signature = source.signature
     free = signature.max_batch_size > 1
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             source.module,
             source.example(),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=source.options.opset,
             input_names=[spec.name for spec in signature.inputs],
             output_names=[spec.name for spec in signature.outputs],
             dynamic_shapes=tuple(_free_axes(spec, free_batch=free) for spec in signature.inputs),
@@ -97,42 +94,34 @@ def _free_axes(spec: TensorSpec, *, free_batch: bool) -> dict[int, str]:
     return {0: "batch", **axes} if free_batch else axes
 
 
+def _check_opset(model: onnx.ModelProto, opset: int) -> None:
+    """Raise ExportError if the graph is not of this opset: where torch cannot convert it, it leaves it as it is."""
+    found = next(imported.version for imported in model.opset_import if imported.domain == "")
+    if found != opset:
+        raise ExportError(f"opset: expected {opset}, found that the module needs {found}; use --opset {found}")
+
+
+def _check_batch_axis(model: onnx.ModelProto, signature: Signature) -> None:
+    """Raise ExportError for an input or output whose first axis is a number in the graph, though rows may be many.
+
+    That it is free in the graph proves nothing yet: parity runs the file at several sizes.
+    """
+    if signature.max_batch_size == 1:
+        return
+    for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            axes = value.type.tensor_type.shape.dim
+            if not axes or axes[0].HasField("dim_value"):
+                found = f"the length {axes[0].dim_value}" if axes else "no axis at all"
+                raise ExportError(
+                    f"{kind} {value.name!r}: expected a free batch axis, found {found}; look for a number in a reshape, "
+                    "view or expand where x.shape[0] or -1 is meant, or for a sum over all rows, or give the signature "
+                    "max_batch_size 1"
+                )
+
+
 def _forget_paths(program: ONNXProgram) -> None:
     """Remove the source lines and paths that the exporter noted on every node."""
     functions = program.model.functions.values()
     for node in itertools.chain(program.model.graph.all_nodes(), *(function.all_nodes() for function in functions)):
         node.metadata_props.pop(_STACK_TRACE, None)
-
-
-def _reason(error: Exception) -> str:
-    """Return the innermost cause: the exporter wraps it in advice that fills a screen."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    # torch.compile's front end opens with what it was doing, and says what went wrong further down.
-    lines = (line.strip() for line in str(cause).splitlines())
-    explained = next((line for line in lines if line.startswith("Explanation: ")), None)
-    return explained or first_line(cause)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's talk off the terminal: pages of graph and remarks, of which a failure raises what counts.
-
-    Warnings are silenced one by one. Logs and prints are process-wide, so this is not for use beside other threads.
-    """
-    talk = io.StringIO()
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(talk), redirect_stderr(talk):
-            # Meant so: the batch axis of the first input is the batch axis of all.
-            warnings.filterwarnings("ignore", r"# The axis name: \w+ will not be used", UserWarning)
-            # A recurrent layer's own list of its weights, which it keeps beside the parameters.
-            warnings.filterwarnings("ignore", r"The tensor attributes? self\..*_flat_weights", UserWarning)
-            # torch's own use of what it calls deprecated: in copying what it has traced, in unrolling recurrent layers.
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            warnings.filterwarnings("ignore", r"_check_is_size will be removed", FutureWarning)
-            yield
-    finally:
-        logging.disable(disabled)

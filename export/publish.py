@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from export import golden, parity, reference
-from export.exporter import FORMATS, Exporter, ExportError, ExportSource, exporter_of
+from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, ExportError, ExportSource, Options, exporter_of
+from export.free_axes import Proof, proofs
 from export.reference import Reference
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
@@ -23,17 +24,21 @@ SAMPLES = 512
 
 @dataclass(frozen=True, slots=True)
 class FormatResult:
-    """What became of one format: an artifact with its parity and a sentence per fault, or the error why there is none."""
+    """What became of one format: an artifact with its parity and a sentence per fault, or the error why there is none.
+
+    `exported` tells whether there was a file at all: one that this machine cannot open has an error too.
+    """
 
     format: str
     artifact: Artifact | None = None
     faults: tuple[str, ...] = ()
     error: str | None = None
+    exported: bool = True
 
     @property
     def passed(self) -> bool:
         """Whether the artifact exists and agrees with the eager model."""
-        return self.artifact is not None and self.artifact.parity.passed
+        return self.artifact is not None and self.artifact.parity.passed and not self.faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,9 @@ def publish_checkpoint(
     spec: ModelSpec,
     checkpoint: Checkpoint,
     repository: Repository,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = DEFAULT_FORMATS,
     *,
+    options: Options = DEFAULTS,
     data_dir: Path | None = None,
     signer: Signer | None = None,
     tell: Callable[[str], None] = lambda step: None,
@@ -61,15 +67,19 @@ def publish_checkpoint(
     it begins. Raise CheckpointError, DataError, ExportError or RepositoryError where nothing can be exported at all; nothing
     is left behind.
     """
-    exporters = [exporter_of(format) for format in dict.fromkeys(formats)]
-    if not exporters:
+    wanted = tuple(dict.fromkeys(formats))
+    for format in wanted:
+        if format not in FORMATS:
+            raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
+    if not wanted:
         raise ExportError(f"formats: expected one or more of {', '.join(FORMATS)}, found none")
     with repository.staging(spec.name) as staged:
         tell("rebuilding the network from its checkpoint")
-        source = source_of(spec, checkpoint, data_dir=data_dir)
+        source = source_of(spec, checkpoint, options=options, data_dir=data_dir)
         tell(f"measuring the eager model's noise floor on {source.rows} samples")
         measured = reference.measure(source)
-        results = tuple(_export(exporter, source, measured, staged, tell=tell) for exporter in exporters)
+        others = proofs(source)
+        results = tuple(_export(format, source, measured, others, staged, tell=tell) for format in wanted)
         if not all(result.passed for result in results):
             return Publication(spec.name, results, None)
         tell("publishing")
@@ -91,35 +101,54 @@ def publish_checkpoint(
         return Publication(spec.name, results, repository.publish(staged, manifest, signer=signer))
 
 
-def source_of(spec: ModelSpec, checkpoint: Checkpoint, *, data_dir: Path | None = None) -> ExportSource:
+def source_of(
+    spec: ModelSpec, checkpoint: Checkpoint, *, options: Options = DEFAULTS, data_dir: Path | None = None
+) -> ExportSource:
     """Return what exporters work from: the trained serving module in eval mode, and real held-out samples."""
     network = spec.build()
     checkpoints.restore(checkpoint, network)
     module = spec.serving_module(network).eval()
-    return ExportSource(module, spec.signature, spec.samples(max(SAMPLES, spec.signature.max_batch_size), data_dir))
+    samples = spec.samples(max(SAMPLES, spec.signature.max_batch_size), data_dir)
+    return ExportSource(module, spec.signature, samples, options)
 
 
 def _export(
-    exporter: Exporter, source: ExportSource, measured: Reference, staged: Path, *, tell: Callable[[str], None]
+    format: str,
+    source: ExportSource,
+    measured: Reference,
+    others: Sequence[Proof],
+    staged: Path,
+    *,
+    tell: Callable[[str], None],
 ) -> FormatResult:
-    """Write one artifact, open it again and compare."""
-    path = staged / exporter.filename
-    sizes = parity.batch_sizes(source.signature)
+    """Write one artifact, open it again and compare; whatever goes wrong is the result."""
     try:
-        tell(f"{exporter.format}: exporting")
+        exporter = exporter_of(format)
+    except ExportError as error:  # its package is missing, which says nothing of the other formats
+        return FormatResult(format, error=str(error), exported=False)
+    path = staged / exporter.filename
+    try:
+        tell(f"{format}: exporting")
         exporter.export(source, path)
-        tell(f"{exporter.format}: comparing on {source.rows} samples in batches of {', '.join(map(str, sizes))}")
-        comparison = parity.compare(exporter.format, exporter.open(path, source.signature), measured, sizes=sizes)
-        artifact = Artifact(
-            format=exporter.format,
-            file=path.name,
-            sha256=sha256_of(path),
-            size_bytes=path.stat().st_size,
-            tolerance={name: output.tolerance for name, output in measured.outputs.items()},
-            parity=comparison.report,
-        )
     except ExportError as error:
-        return FormatResult(exporter.format, error=str(error))
+        return FormatResult(format, error=str(error), exported=False)
     except OSError as error:
-        return FormatResult(exporter.format, error=f"{exporter.format}: cannot write {path.name}: {error.strerror or error}")
-    return FormatResult(exporter.format, artifact, comparison.faults)
+        return FormatResult(format, error=f"{format}: cannot write {path.name}: {error.strerror or error}", exported=False)
+    sizes = parity.batch_sizes(source.signature)
+    tell(f"{format}: comparing on {source.rows} samples in batches of {', '.join(map(str, sizes))}")
+    try:
+        run = exporter.open(path, source.signature)
+    except ExportError as error:
+        # The file may be right, for other machines: nobody knows, so it is not published.
+        return FormatResult(format, error=f"{error}; exported, but not checked here")
+    comparison = parity.compare(format, run, measured, sizes=sizes)
+    faults = [fault for proof in others if (fault := proof.fault(format, run)) is not None]
+    artifact = Artifact(
+        format=format,
+        file=path.name,
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        tolerance={name: output.tolerance for name, output in measured.outputs.items()},
+        parity=comparison.report,
+    )
+    return FormatResult(format, artifact, (*comparison.faults, *faults))

@@ -49,7 +49,9 @@ def _table(publication: Publication) -> Table:
 
 def _rows(result: FormatResult) -> list[list[str | Text]]:
     if result.artifact is None:
-        return [[result.format, *["–"] * 7, Text("not exported", style="bold red")]]
+        return [
+            [result.format, *["–"] * 7, Text("not checked here" if result.exported else "not exported", style="bold red")]
+        ]
     size = f"{result.artifact.size_bytes / 1000:,.0f} kB"
     outputs = result.artifact.parity.outputs
     heads = [(result.format, size), *[("", "")] * (len(outputs) - 1)]

@@ -1,7 +1,8 @@
-"""TorchScript: the eager module traced into `model.pt`, which libtorch runs without Python.
+"""TorchScript: the eager module traced or scripted into `model.pt`, which libtorch runs without Python.
 
 A trace writes down what one run did. That is safe here because parity runs the file on other data and at other batch
-sizes than it was traced with. Upstream calls TorchScript deprecated in favour of torch.export; it still loads everywhere.
+sizes than it was traced with. A script is the module's Python compiled, decisions and loops included, as far as TorchScript
+knows the language. Upstream calls both deprecated in favour of torch.export; they still load everywhere.
 """
 
 import io
@@ -9,10 +10,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from export.exporter import ExportError, ExportSource, Run, first_line
+from export.mutation import refuse_writing
+from export.refusal import refusal
 from export.threads import one_thread
 from models.tensors import Array, Signature, Tensors
 
@@ -24,16 +28,20 @@ class TorchScriptExporter:
     filename = "model.pt"
 
     def export(self, source: ExportSource, path: Path) -> None:
-        """Trace, freeze and save the module."""
+        """Trace or script, freeze and save the module."""
+        way = source.options.torchscript
         buffer = io.BytesIO()
         try:
             with _quiet(), torch.no_grad():
-                # check_trace would run the module twice on this one example; parity runs the file on every sample.
-                traced = torch.jit.trace(source.module, source.example(), check_trace=False)  # type: ignore[no-untyped-call]
+                refuse_writing(source)
+                compiled = _scripted(source) if way == "script" else _traced(source)
                 # Freezing turns weights into constants and folds batch normalisation. It needs eval mode, which is given.
-                torch.jit.save(torch.jit.freeze(traced), buffer)
+                torch.jit.save(torch.jit.freeze(compiled), buffer)
+        except ExportError as error:
+            raise ExportError(f"torchscript: {error}") from error
         except Exception as error:
-            raise ExportError(f"torchscript: the module cannot be traced: {first_line(error)}") from error
+            verb = "scripted" if way == "script" else "traced"
+            raise ExportError(f"torchscript: the module cannot be {verb}: {refusal(error, source)}") from error
         # Written here and not by torch, which says "failed writing file" where the system says that the disk is full.
         path.write_bytes(buffer.getbuffer())
 
@@ -57,6 +65,20 @@ class TorchScriptExporter:
             return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
         return run
+
+
+# Any: torch.jit is not typed.
+def _traced(source: ExportSource) -> Any:
+    # check_trace would run the module twice on this one example; parity runs the file on every sample.
+    return torch.jit.trace(source.module, source.example(), check_trace=False)  # type: ignore[no-untyped-call]
+
+
+def _scripted(source: ExportSource) -> Any:
+    try:
+        return torch.jit.script(source.module)
+    except Exception as error:
+        # The compiler says what it does not know, then shows the source with paths of this machine, over many lines.
+        raise ExportError(f"the module cannot be scripted: {first_line(error)}; try --torchscript trace") from error
 
 
 @contextmanager

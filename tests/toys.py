@@ -20,6 +20,7 @@ from models.tensors import Array, Signature, Tensors, TensorSpec
 
 SIZE = 4
 LABELS = ("ant", "bee", "cat")
+FILES = {"onnx": "model.onnx", "exported_program": "model.pt2", "torchscript": "model.pt"}
 TOLERANCE = {"probabilities": 1e-5, "class": 0.0}
 
 
@@ -88,8 +89,8 @@ def onnx_model(seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def write_torchscript(path: Path, seed: int = 0) -> None:
-    """Write the toy as TorchScript."""
+def write_torch(path: Path, format: str, seed: int = 0) -> None:
+    """Write the toy as TorchScript or as an exported program."""
     import torch
 
     class Toy(torch.nn.Module):
@@ -101,6 +102,12 @@ def write_torchscript(path: Path, seed: int = 0) -> None:
             logits = (image.flatten(1).float() / 255) @ self.get_buffer("weights")
             return logits.softmax(1), logits.argmax(1)
 
+    if format == "exported_program":
+        from export.exported_program import ExportedProgramExporter
+        from export.exporter import ExportSource
+
+        ExportedProgramExporter().export(ExportSource(Toy().eval(), signature(), {"image": images(3)}), path)
+        return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         torch.jit.trace(Toy().eval(), torch.from_numpy(images(2))).save(path)  # type: ignore[no-untyped-call]
@@ -120,11 +127,11 @@ def publish(
     with repository.staging(name) as staged:
         artifacts = []
         for format in formats:
-            path = staged / {"onnx": "model.onnx", "torchscript": "model.pt"}[format]
+            path = staged / FILES[format]
             if format == "onnx":
                 onnx.save(onnx_model(seed), path)
             else:
-                write_torchscript(path, seed)
+                write_torch(path, format, seed)
             artifacts.append(_artifact(format, path))
         pixels = images(8, seed=99)
         outputs = golden or reference(pixels, seed)

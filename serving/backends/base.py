@@ -77,11 +77,12 @@ class Backend(Protocol):
 #: Format → where its backend is, and the extra that brings its runtime.
 BACKENDS = {
     "onnx": ("serving.backends.onnx", "OnnxBackend", None),
+    "exported_program": ("serving.backends.exported_program", "ExportedProgramBackend", "torch"),
     "torchscript": ("serving.backends.torchscript", "TorchScriptBackend", "torch"),
 }
 
 #: Which artifact of a version is opened when its model configuration names none.
-PREFERENCE = ("onnx", "torchscript")
+PREFERENCE = ("onnx", "exported_program", "torchscript")
 
 
 def reason_of(error: Exception, artifact: ArtifactFile) -> str:

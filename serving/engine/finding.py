@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 #: Format → what Triton calls its file.
 _FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
+#: A format, and its file, that is opened for published versions only: torch's loader asks for more trust than a found file
+#: has, and Triton knows no such file, so no repository of somebody else's has one.
+_PUBLISHED_ONLY = ("exported_program", "model.pt2")
+
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedPolicy:
@@ -146,6 +150,11 @@ def _file(place: str, configured: _Configured, files: frozenset[str]) -> tuple[s
         ends = {name.rpartition(".")[2]: known for known, name in _FILES.items()}
         found = (known for known in PREFERENCE if known in _FILES and _FILES[known] in files)
         format = next(found, None) if file is None else ends.get(file.rpartition(".")[2])
+    if format == _PUBLISHED_ONLY[0] or file == _PUBLISHED_ONLY[1] or (format is None and _PUBLISHED_ONLY[1] in files):
+        raise RepositoryError(
+            f"{place}: {_PUBLISHED_ONLY[1]}: an exported program is opened only where a manifest vouches for it, "
+            "found none; publish it with sameway export"
+        )
     if format is None:
         expected = f"{MANIFEST} or one of {', '.join(_FILES.values())}"
         raise RepositoryError(f"{place}: expected {expected}, found {file or 'none of them'}")

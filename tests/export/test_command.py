@@ -184,7 +184,7 @@ def test_an_unknown_format_is_a_wrong_command_line(formats: str, capsys: pytest.
     with pytest.raises(SystemExit) as stopped:
         cli.main(["export", "toy", "--formats", formats])
     assert stopped.value.code == 2
-    assert "expected some of onnx, torchscript" in capsys.readouterr().err
+    assert "expected some of onnx, exported_program, torchscript" in capsys.readouterr().err
 
 
 def test_the_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,3 +208,36 @@ def test_a_key_that_cannot_sign_is_2_before_anything_is_exported(folder: Path, c
     assert export("toy", "--sign", "key.pem") == 2
     assert capsys.readouterr().err.startswith("sameway export: key.pem: expected an Ed25519 private key")
     assert not (folder / "models").exists()
+
+
+def test_an_opset_out_of_range_is_one_line_and_exit_code_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder)
+    assert cli.main(["export", "toy", "--formats", "onnx", "--opset", "9"]) == 2
+    assert capsys.readouterr().err == "sameway export: opset: expected 18 to 23, found 9\n"
+    assert not (folder / "models").exists()
+
+
+def test_a_file_that_this_machine_cannot_open_is_exit_code_2_and_said_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(self: TorchScriptExporter, path: Path, signature: object) -> object:
+        raise ExportError("torchscript: cannot open model.pt: too new")
+
+    monkeypatch.setattr(TorchScriptExporter, "open", cannot)
+    save(folder)
+    assert export("toy") == 2
+    out, err = capsys.readouterr()
+    assert "not checked here" in out
+    assert err == "sameway export: torchscript: cannot open model.pt: too new; exported, but not checked here\n"
+
+
+def test_a_script_is_asked_for_by_its_flag(folder: Path) -> None:
+    save(folder)
+    assert export("toy", "--torchscript", "script") == 0
+
+
+def test_an_exported_program_is_published_when_asked_for(folder: Path) -> None:
+    save(folder)
+    assert cli.main(["export", "toy", "--formats", "exported_program,onnx"]) == 0
+    version = Repository(folder / "models").open("toy", 1)
+    assert [artifact.file for artifact in version.manifest.artifacts] == ["model.pt2", "model.onnx"]

@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 
 import cli
-from export.exporter import FORMATS, ExportError, ExportSource, exporter_of
+from export.exporter import FORMATS, ExportError, ExportSource, Options, exporter_of
 from export.onnx import OnnxExporter
 from export.publish import SAMPLES, publish_checkpoint
 from export.torchscript import TorchScriptExporter
@@ -34,7 +34,7 @@ def test_every_format_is_published_with_its_proof(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
     steps: list[str] = []
-    publication = publish_checkpoint(checkpoints.spec(), saved, repository, tell=steps.append)
+    publication = publish_checkpoint(checkpoints.spec(), saved, repository, list(FORMATS), tell=steps.append)
     version = publication.version
     assert version is not None
     manifest = version.manifest
@@ -231,3 +231,39 @@ def test_a_file_that_lies_about_its_batch_axis(tmp_path: Path, monkeypatch: pyte
     saved = checkpoint.load(checkpoints.save(tmp_path / "checkpoint").path)
     publication = publish_checkpoint(checkpoints.spec(), saved, Repository(tmp_path / "models"), ["torchscript"])
     assert publication.results[0].faults[0].startswith("probabilities: cannot run on batches of 1: RuntimeError")
+
+
+def test_a_format_that_this_machine_cannot_open_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(self: OnnxExporter, path: Path, signature: object) -> object:
+        raise ExportError("onnx: cannot open model.onnx: opset 99 is not supported")
+
+    monkeypatch.setattr(OnnxExporter, "open", cannot)
+    repository = Repository(tmp_path / "models")
+    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint"), repository)
+    assert publication.version is None
+    assert [(result.exported, result.error, result.passed) for result in publication.results] == [
+        (True, "onnx: cannot open model.onnx: opset 99 is not supported; exported, but not checked here", False),
+        (True, None, True),
+    ]
+    assert leftovers(repository) == []
+
+
+def test_a_format_whose_package_is_missing_leaves_the_others_their_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.exporter.FORMATS", {**FORMATS, "onnx": "export.no_such_exporter:Exporter"})
+    repository = Repository(tmp_path / "models")
+    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint"), repository)
+    first, second = publication.results
+    assert (first.exported, first.passed, second.passed) == (False, False, True)
+    assert str(first.error).startswith("onnx: needs the package 'export.no_such_exporter'")
+    assert leftovers(repository) == []
+
+
+def test_the_options_reach_the_files(tmp_path: Path) -> None:
+    saved = checkpoints.save(tmp_path / "checkpoint")
+    repository = Repository(tmp_path / "models")
+    publication = publish_checkpoint(checkpoints.spec(), saved, repository, ["onnx"], options=Options(opset=21))
+    assert publication.version is not None
+    model = onnx.load(publication.version.path / "model.onnx")
+    assert [imported.version for imported in model.opset_import if not imported.domain] == [21]

@@ -24,8 +24,8 @@ def toy_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_in_both_formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that holds the model `toy` as ONNX and as TorchScript. Do not write to it: others read it too."""
-    root = tmp_path_factory.mktemp("both")
-    toys.publish(root, formats=("onnx", "torchscript"))
+def toy_in_every_format(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository that holds the model `toy` in every format. Do not write to it: others read it too."""
+    root = tmp_path_factory.mktemp("every")
+    toys.publish(root, formats=tuple(toys.FILES))
     return root

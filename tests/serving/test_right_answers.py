@@ -16,7 +16,7 @@ COUNT = 1_000
 CONNECTIONS = 64
 
 
-@pytest.fixture(scope="module", params=["onnx", "torchscript"])
+@pytest.fixture(scope="module", params=toys.FILES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     root = tmp_path_factory.mktemp(request.param)
     toys.publish(root, formats=(request.param,))

@@ -207,6 +207,20 @@ def test_torchscript_is_not_even_read_without_consent(tmp_path: Path) -> None:
         found(tmp_path, policy=UnverifiedPolicy(torchscript=True))
 
 
+def test_an_exported_program_without_a_manifest_is_not_even_read(tmp_path: Path) -> None:
+    path = strangers.put(tmp_path, "net", b"", file="model.pt2")
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    for policy in (UnverifiedPolicy(), UnverifiedPolicy(torchscript=True)):
+        with pytest.raises(RepositoryError, match=r"net/1: model\.pt2: an exported program is opened only where a manifest"):
+            found(tmp_path, policy=policy)
+    path.with_name("model.onnx").write_bytes(strangers.double().SerializeToString())
+    assert list(found(tmp_path)[0].artifacts) == ["onnx"]
+    configure(tmp_path, 'format = "exported_program"')
+    with pytest.raises(RepositoryError, match="publish it with sameway export"):
+        found(tmp_path)
+
+
 def test_torchscript_without_a_stated_batch_runs_alone(tmp_path: Path) -> None:
     tensors = (
         'input { name: "a" data_type: TYPE_FP32 dims: [ -1, 2 ] } output { name: "b" data_type: TYPE_FP32 dims: [ -1, 2 ] }'

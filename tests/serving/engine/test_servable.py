@@ -11,12 +11,12 @@ from serving.model_config import ModelConfig
 from tests import toys
 
 
-@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+@pytest.mark.parametrize("format", toys.FILES)
 def test_a_file_that_is_exchanged_between_its_check_and_its_opening_is_not_opened(tmp_path: Path, format: str) -> None:
-    honest = toys.publish(tmp_path, seed=0, formats=("onnx", "torchscript"))
-    other = toys.publish(tmp_path, seed=1, formats=("onnx", "torchscript"))
+    honest = toys.publish(tmp_path, seed=0, formats=(format,))
+    other = toys.publish(tmp_path, seed=1, formats=(format,))
     servable = Servable.published(Repository(tmp_path).open("toy", 1))
-    file = {"onnx": "model.onnx", "torchscript": "model.pt"}[format]
+    file = toys.FILES[format]
     (honest.path / file).write_bytes((other.path / file).read_bytes())
     with pytest.raises((BackendError, RepositoryError), match="altered since it was checked"):
         ServedVersion.open(servable, ModelConfig(format=format), Metrics())

@@ -158,10 +158,15 @@ def test_a_format_that_the_version_lacks_is_named(version: Servable, format: str
         ServedVersion.open(version, ModelConfig(format=format), Metrics())
 
 
-def test_the_configured_format_is_the_one_that_runs(toy_in_both_formats: Path) -> None:
-    both = Servable.published(Repository(toy_in_both_formats).open("toy", 1))
-    for format, platform in (("onnx", "onnx_onnxv1"), ("torchscript", "pytorch_torchscript")):
-        served = ServedVersion.open(both, ModelConfig(format=format), Metrics())
+def test_the_configured_format_is_the_one_that_runs(toy_in_every_format: Path) -> None:
+    every = Servable.published(Repository(toy_in_every_format).open("toy", 1))
+    platforms = {
+        "onnx": "onnx_onnxv1",
+        "exported_program": "pytorch_exportedprogram",
+        "torchscript": "pytorch_torchscript",
+    }
+    for format, platform in platforms.items():
+        served = ServedVersion.open(every, ModelConfig(format=format), Metrics())
         assert (served.format, served.metadata.platform) == (format, platform)
         assert served.close(drain_seconds=PATIENCE)
 

@@ -79,8 +79,8 @@ def test_an_idle_server_ends_at_once_with_0(root: Path, number: signal.Signals) 
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.1])
-def test_a_signal_while_models_are_loading_ends_with_0(toy_in_both_formats: Path, tmp_path: Path, delay: float) -> None:
-    (tmp_path / "toy").symlink_to(toy_in_both_formats / "toy", target_is_directory=True)
+def test_a_signal_while_models_are_loading_ends_with_0(toy_in_every_format: Path, tmp_path: Path, delay: float) -> None:
+    (tmp_path / "toy").symlink_to(toy_in_every_format / "toy", target_is_directory=True)
     server = LiveServer(tmp_path, "--drain-delay-seconds", "0")
     try:
         began = time.monotonic()
