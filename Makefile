@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack publish-faults docker-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -48,7 +48,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack publish-faults  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload
@@ -58,6 +58,9 @@ cancel: install  ## what nobody waits for any more is not computed
 
 artifact-attack: install  ## 600 bit flips and 100 crafted packages in the repository: refused before any parser, nothing runs
 	$(BIN)/python -m proofs.artifact_attack
+
+publish-faults: install  ## a publication killed, or failing, at each of 50 points leaves the old version or the whole new one
+	$(BIN)/python -m proofs.publish_faults
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy
