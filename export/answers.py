@@ -66,8 +66,9 @@ def compare(
         pairs = [(one[name], other[name]) for one, other in zip(first, second, strict=True)]
         changes.append(_change(name, pairs, allowed, batched=batched))
     decision = _decision(*manifests)
-    known = decision is not None and samples.targets is not None
-    rightness = _rightness(first[0][decision], second[0][decision], samples.targets) if known else None
+    rightness = None
+    if decision is not None and samples.targets is not None:
+        rightness = _rightness(first[0][decision], second[0][decision], samples.targets)
     return Answers(artifacts[0].format, samples.source, tuple(changes), rightness)
 
 
@@ -130,7 +131,7 @@ def _decision(first: Manifest, second: Manifest) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _rightness(first: Array, second: Array, targets: Array | None) -> Rightness:
+def _rightness(first: Array, second: Array, targets: Array) -> Rightness:
     one, other = first == targets, second == targets
     only_first, only_second = int(np.count_nonzero(one & ~other)), int(np.count_nonzero(other & ~one))
     return Rightness(

@@ -11,7 +11,7 @@ def p_value(only_first: int, only_second: int) -> float:
     """Return the two-sided probability of a split at least as uneven: right was only the first, or only the second."""
     if only_first < 0 or only_second < 0:
         raise ValueError(f"expected counts of 0 or more, found {only_first} and {only_second}")
-    discordant = only_first + only_second
-    tail = sum(math.comb(discordant, wins) for wins in range(min(only_first, only_second) + 1))
+    outcomes = 1 << (only_first + only_second)
+    tail = sum(math.comb(only_first + only_second, wins) for wins in range(min(only_first, only_second) + 1))
     # Whole numbers until the last step: a power of two beyond the range of a float is no obstacle.
-    return min(1.0, 2 * tail / 2**discordant)
+    return min(1.0, 2 * tail / outcomes)

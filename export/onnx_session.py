@@ -56,7 +56,7 @@ def open_onnx(path: Path, *, optimised: bool = True) -> OnnxSession:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors: its warnings about unused initializers are no news for anybody here
+    options.log_severity_level = 4  # fatal: what goes wrong is raised, and told once
     # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     if not optimised:

@@ -180,12 +180,15 @@ def _lines(version: ModelVersion, checks: Sequence[Check], *, signed: bool) -> l
     commit = "unknown" if origin.commit is None else f"{origin.commit}{' with changes' if origin.dirty else ''}"
     there = (version.path / SIGNATURE).exists()
     unsigned = f"not checked: there is one, --trusted-keys says whose is believed ({SIGNATURE})" if there else "none"
+    replayed = "one request, replayed"
+    if manifest.signature.batched:
+        replayed = f"{manifest.golden.rows} rows, replayed alone and in the largest batch"
     lines = [
         f"{name} sha256:{version.digest}",
         f"published   {manifest.published}, from commit {commit}",
         f"checksums   right: {', '.join(files)}",
         f"signature   {'by a trusted key' if signed else unsigned}",
-        f"golden      {manifest.golden.rows} rows, replayed alone and in the largest batch",
+        f"golden      {replayed}",
         "",
         *_table(checks),
         "",
@@ -199,7 +202,7 @@ def _lines(version: ModelVersion, checks: Sequence[Check], *, signed: bool) -> l
 
 
 def _table(checks: Sequence[Check]) -> list[str]:
-    rows = [("artifact", "output", "max abs", "allowed", "")]
+    rows: list[tuple[str, ...]] = [("artifact", "output", "max abs", "allowed", "")]
     for check in checks:
         numbers = ["–" if number is None else f"{number:.1e}" for number in (check.apart, check.allowed)]
         rows.append((check.format or "content", check.output or "–", *numbers, check.found))

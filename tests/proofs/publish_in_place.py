@@ -27,5 +27,5 @@ class InPlace(Repository):
 
 
 if __name__ == "__main__":
-    publish_child.Repository = InPlace  # type: ignore[misc]
+    vars(publish_child)["Repository"] = InPlace
     sys.exit(publish_child.main())
