@@ -21,6 +21,12 @@ from models.tensors import Array, Signature, Tensors, rows_of
 #: Rows that the reference evaluator is asked about: plain numpy takes seconds where a runtime takes milliseconds.
 _REFERENCE_ROWS = 2
 
+#: Rounding errors by which a replay may differ at least: another processor's kernels sum in another order than any tried
+#: here, and a sum of 2¹⁶ terms, more than a layer adds up, then differs by √n of them. In datatypes of few bits that would
+#: be everything; sums are kept in FP32 there, and a 64th is no noise.
+_SUMMED = 256
+_MOST_SUMMED = 1 / 64
+
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
@@ -70,7 +76,8 @@ def _judge(name: str, wanted: Array, others: Sequence[Array], judged: tuple[Arra
     apart = max(_largest(other, wanted) for other in others)
     refereed = 0.0 if judged is None else _largest(*judged)
     # Half precision has few digits to lose: there, 16 units in the last place of the scale are no ill condition.
-    share = max(tolerance.ILL_CONDITIONED, 16 * float(np.finfo(wanted.dtype).eps))
+    epsilon = float(np.finfo(wanted.dtype).eps)
+    share = max(tolerance.ILL_CONDITIONED, 16 * epsilon)
     if not apart <= share * scale + least:
         raise Contradiction(
             f"{name}: the same rows run in another way differ by {apart:.2g}, where the largest value is {scale:.2g}: "
@@ -85,7 +92,8 @@ def _judge(name: str, wanted: Array, others: Sequence[Array], judged: tuple[Arra
         )
     apart = max(apart, refereed)
     floor = max(apart, least)
-    return OutputParity(name, apart, apart / scale if scale else 0.0, floor, tolerance.ALLOWED_FLOORS * floor, None, 0, True)
+    allowed = max(tolerance.ALLOWED_FLOORS * floor, min(_SUMMED * epsilon, _MOST_SUMMED) * scale)
+    return OutputParity(name, apart, apart / scale if scale else 0.0, floor, allowed, None, 0, True)
 
 
 def _largest(one: Array, other: Array) -> float:

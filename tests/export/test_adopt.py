@@ -192,7 +192,7 @@ def test_a_reference_that_says_otherwise_is_1(monkeypatch: pytest.MonkeyPatch, c
             self._honest = ReferenceEvaluator(model)
 
         def run(self, *given: Any) -> list[Array]:
-            return [array * np.float32(1.01) for array in self._honest.run(*given)]
+            return [np.asarray(array) * np.float32(1.01) for array in self._honest.run(*given)]
 
     monkeypatch.setattr(second_opinion, "ReferenceEvaluator", Otherwise)
     imported(strangers.linear(), code=1)
