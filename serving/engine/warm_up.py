@@ -1,8 +1,8 @@
 """Warming a session up where no golden sample is known: generated inputs, alone and in the largest batch."""
 
+from models import generated
 from models.tensors import Signature
 from serving.backends.base import BackendError, Session
-from serving.engine import generated
 from serving.engine.batch import OutputError, check_outputs
 
 

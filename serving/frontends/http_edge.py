@@ -13,6 +13,7 @@
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Any
 
@@ -199,8 +200,13 @@ class HttpEdge(HttpToolsProtocol):
 
     def _close_silent(self) -> None:
         """Close the connection unless a request has come meanwhile; its answer closes it then."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        if _unread(self.transport):
+            # On a busy loop timers go before reading: what is there is read first, and then it is seen what it was.
+            self.loop.call_later(_FAREWELL_SECONDS / 10, self._close_silent)
+            return
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not take its answer."""
@@ -298,3 +304,12 @@ class _Flow(FlowControl):
         """Read on, unless requests wait already."""
         if not self._edge.pipeline:
             super().resume_reading()
+
+
+def _unread(transport: asyncio.Transport) -> bool:
+    """Tell whether a connection has bytes, or an end, that nobody has read yet."""
+    if transport.is_closing():
+        return False
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,6 +1,6 @@
 """Inputs for a model of which no real ones are known: random, and the same at every load.
 
-They warm a session up, and they show whether rows of a batch are independent.
+They warm a session up, show whether rows of a batch are independent, and are the golden inputs of an imported model.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from models import generated
 from models.tensors import DTYPES, Signature, TensorSpec
-from serving.engine import generated
 
 
 def signature(*specs: TensorSpec, max_batch_size: int = 8) -> Signature:
