@@ -85,6 +85,8 @@ class ControlPlane:
         if self._now is not None and worker in self._now.waits_for:
             reason = f"model {self._now.model!r} could not be loaded: a worker ended while it opened it"
             ended = ModelNotReady(reason, retry_after_seconds=1)
+            if self._now.step == "prepare":  # what a worker could not open it has logged itself
+                log.error("event=load_failed model=%s reason=%r", self._now.model, reason)
             self._heard(worker, ended if self._now.step == "prepare" else None)
 
     def _heard(self, worker: int, error: ServingError | None) -> None:
@@ -136,7 +138,5 @@ class ControlPlane:
 
     def _end(self, now: Operation) -> None:
         self._now = None
-        if now.error is not None:
-            log.error("event=operation_failed what=%s model=%s reason=%r", now.what, now.model, str(now.error))
         now.answer(now.error)
         self._next()

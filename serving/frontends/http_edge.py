@@ -13,7 +13,6 @@
 """
 
 import asyncio
-import select
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +27,7 @@ from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, Serving
 from serving.frontends.asgi import LEAVING, MANAGEMENT
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
-from serving.frontends.lingering import Lingering
+from serving.frontends.lingering import Lingering, unread
 from serving.frontends.shared import Process
 from serving.limits import Limits
 
@@ -202,7 +201,7 @@ class HttpEdge(HttpToolsProtocol):
         """Close the connection unless a request has come meanwhile; its answer closes it then."""
         if self.cycle is not None and not self.cycle.response_complete:
             return
-        if _unread(self.transport):
+        if unread(self.transport):
             # On a busy loop timers go before reading: what is there is read first, and then it is seen what it was.
             self.loop.call_later(_FAREWELL_SECONDS / 10, self._close_silent)
             return
@@ -304,12 +303,3 @@ class _Flow(FlowControl):
         """Read on, unless requests wait already."""
         if not self._edge.pipeline:
             super().resume_reading()
-
-
-def _unread(transport: asyncio.Transport) -> bool:
-    """Tell whether a connection has bytes, or an end, that nobody has read yet."""
-    if transport.is_closing():
-        return False
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))

@@ -6,6 +6,7 @@ what still comes is thrown away for a while.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 
 #: Seconds for which a connection closed by us is still read: enough for a client that sends steadily to notice, little
@@ -46,3 +47,12 @@ class Lingering:
         self._transport.resume_reading()
         # The client's own end, when it comes, closes the transport before this does.
         self._loop.call_later(_LINGER_SECONDS, self._transport.close)
+
+
+def unread(transport: asyncio.Transport) -> bool:
+    """Tell whether a connection has bytes, or an end, that nobody has read yet."""
+    if transport.is_closing():
+        return False
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
