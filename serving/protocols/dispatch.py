@@ -102,6 +102,14 @@ class Dispatcher:
             return self._failed(route, request, refused)
         return self._failed(route, request, error)
 
+    def waits(self, request: HttpRequest) -> bool:
+        """Tell whether a request's answer may have to be waited for; one that no route takes has its answer at once."""
+        try:
+            route, _ = self._paths.match(request.method, request.path)
+        except ServingError:
+            return False
+        return route.inference or route.waits
+
     def patience_seconds(self, request: HttpRequest) -> float:
         """Return how long a request may take, as far as that is known without its body; infinite where nothing is."""
         try:

@@ -85,6 +85,7 @@ class Route:
 
     The outcome of an `inference` route's requests is counted under the path's `{model}`. `body` names what the route
     takes, in the terms of openapi.py, None for nothing. The first line of the handler's docstring is its summary.
+    `waits` says that the handler may return a Pending; one of an `inference` route always may.
     `scopes` says which keys open it, where there are keys (see access.py); a route that says nothing is for operators.
     """
 
@@ -94,6 +95,7 @@ class Route:
     inference: bool = False
     body: str | None = None
     scopes: frozenset[Scope] | None = OBSERVE
+    waits: bool = False
 
 
 class Paths:
