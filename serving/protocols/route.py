@@ -48,6 +48,8 @@ class HttpRequest:
     parameters: Mapping[str, str] = field(default_factory=dict)
     on_management: bool = False
     admission: Admission | None = None
+    #: What is held of the body beyond its bytes on the wire.
+    inflated_bytes: int = 0
 
     def admitted(self, parameters: Mapping[str, str], admission: Admission) -> "HttpRequest":
         """Return the request with what its path holds, and let in. (`replace` would take twice as long.)"""
