@@ -20,6 +20,8 @@ class Limits:
                        20 photographs of 224 × 224, nested to the last channel, are a million; more can be sent flat
     dimensions         as many as ONNX Runtime and torch support well
     id_characters      a UUID has 36; the id is echoed, so it is not free
+    classes, classified   that `classification` may ask for, per row and of all rows: each is a text of Python's, made on the
+                       event loop in 1 µs; people ask for 5, and a vocabulary of 32,000 for 64 rows would take seconds
     form_parts         parts of a form around one file; each costs the parser 10 µs, and 32 MiB would hold a million
     image_pixels       what an image file may declare before it is decoded
     image_scans        passes of a progressive JPEG over all its pixels: encoders make 10, and 10 bytes ask for one more
@@ -29,7 +31,8 @@ class Limits:
     url_bytes          the protocol's own paths have 50 bytes and two names
     header_count, header_bytes   what a browser behind three proxies sends, several times over
     connections        each costs about 20 KiB while it is silent
-    bodies_bytes       all request bodies that have not been answered yet, in this process
+    bodies_bytes       all request bodies that have not been answered yet, in this process; and as much again for what
+                       compressed ones among them are once inflated
     head_seconds       from accept, or the first byte of a later request, to the end of its headers
     body_seconds       from there to the last byte of its body
     idle_seconds       between two requests of a connection; above the 60 of common load balancers, so that they close first
@@ -46,6 +49,8 @@ class Limits:
     json_lists: int = 1_000_000
     dimensions: int = 16
     id_characters: int = 256
+    classes: int = 1000
+    classified: int = 100_000
     form_parts: int = 64
     image_pixels: int = MAX_PIXELS
     image_scans: int = 100

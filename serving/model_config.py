@@ -12,9 +12,8 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-
-class ConfigError(Exception):
-    """A model configuration cannot be used; the message names the key, what was found and what was expected."""
+from serving import config_file
+from serving.config_file import ConfigError as ConfigError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,12 +95,11 @@ _RANGES: dict[str, tuple[tuple[type, ...], float, float]] = {
 
 def read(path: Path) -> ModelConfig:
     """Return the configuration in a TOML file, or the defaults where there is none; raise ConfigError."""
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    data = config_file.read(path)
+    if data is None:
         return ModelConfig()
-    except OSError as error:
-        raise ConfigError(f"{path.name}: {error.strerror or error}") from error
+    try:
+        found = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or made to exhaust the parser
         raise ConfigError(f"{path.name}: {error}") from error
     known = [field.name for field in dataclasses.fields(ModelConfig)]

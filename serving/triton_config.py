@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.tensors import DTYPES
+from serving import config_file
 from serving.backends.declared import Declared, DeclaredTensor
 from serving.model_config import ConfigError, ModelConfig, VersionPolicy, check_range
 from serving.protobuf_fields import Fields
 from serving.protobuf_text import parse
-
-#: Triton's own configurations have a few kilobytes; this is no place to hide a model in.
-_LARGEST_BYTES = 1024 * 1024
 
 #: What Triton calls what we open: `platform`, its older field, and `backend`.
 _FORMATS = {
@@ -74,15 +72,9 @@ class TritonConfig:
 
 def read(path: Path, model: str) -> TritonConfig | None:
     """Return the configuration in a file, None where there is none; raise ConfigError for one that cannot be used."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_BYTES + 1)
-    except FileNotFoundError:
+    data = config_file.read(path)
+    if data is None:
         return None
-    except OSError as error:
-        raise ConfigError(f"{path.name}: {error.strerror or error}") from error
-    if len(data) > _LARGEST_BYTES:
-        raise ConfigError(f"{path.name}: expected at most {_LARGEST_BYTES:,} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -33,7 +33,7 @@ LAYERS = (
     ("protocols", "limits"),
     ("access",),
     ("engine",),
-    ("backends", "model_config", "triton_config", "protobuf_fields", "protobuf_text"),
+    ("backends", "model_config", "config_file", "triton_config", "protobuf_fields", "protobuf_text"),
     ("wire", "metrics", "exposition", "readings", "figures", "counters", "errors", "request", "keys", "gpu", "line_writer"),
 )
 

@@ -1,18 +1,19 @@
 """Flask as a front end: a real Flask application that hands every path to the project's own routes, and blocks.
 
-`sameway serve --frontend flask` runs it on the same HTTP edge as FastAPI (see wsgi.py). It also runs under any WSGI
+`sameway serve --frontend flask` runs it on the same HTTP edge as FastAPI (see wsgi.py), where it gets the requests that
+wait: for a model, or for one to be loaded. The edge answers the others itself, by the same routes. It also runs under any WSGI
 server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences only.
 """
 
 import atexit
+import threading
 import time
-from concurrent.futures import CancelledError
 
 import flask
 from werkzeug.exceptions import HTTPException
 
-from serving.errors import InternalError
-from serving.frontends.wsgi import LEAVING, REQUEST
+from serving.errors import Cancelled, InternalError
+from serving.frontends.wsgi import LEAVING, REQUEST, Leaving
 from serving.protocols.dispatch import Dispatcher, Waiting
 from serving.protocols.route import HttpRequest, Reply, error_reply
 
@@ -61,19 +62,22 @@ def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
     answer = dispatcher.handle(request)
     if not isinstance(answer, Waiting):
         return answer
-    leaving = flask.request.environ.get(LEAVING)
+    wake = threading.Event()
+    answer.future.add_done_callback(lambda _: wake.set())
+    leaving: Leaving | None = flask.request.environ.get(LEAVING)
     if leaving is not None:
-        leaving.then(answer.future.cancel)
+        leaving.then(wake.set)
     try:
-        answer.future.exception(timeout=max(0.0, answer.deadline - time.monotonic()))
-    except TimeoutError:
-        return answer.expired()
-    except CancelledError:
-        pass  # reply() says so
+        wake.wait(max(0.0, answer.deadline - time.monotonic()))
     except BaseException:
         answer.abandoned()  # else its place, and the count of requests in flight, would be lost for ever
         raise
-    return answer.reply()
+    if answer.future.done():
+        return answer.reply()
+    if leaving is not None and leaving.left:
+        answer.abandoned()
+        return error_reply(Cancelled("the client left"))  # which nobody reads
+    return answer.interrupted() if leaving is not None and leaving.interrupted else answer.expired()
 
 
 def _respond(reply: Reply) -> flask.Response:

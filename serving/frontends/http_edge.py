@@ -99,7 +99,6 @@ class HttpEdge(HttpToolsProtocol):
         if self.transport.is_closing() or self._farewell is not None:
             return
         self._head_bytes += len(data)
-        self._unset_keepalive_if_required()
         self._parse(data)
         if self.transport.is_closing() or self._farewell is not None:
             return
@@ -108,6 +107,8 @@ class HttpEdge(HttpToolsProtocol):
             self._refuse(head_too_large(self._limits))
             return
         part = "headers" if self._in_head else "body" if self._in_body else None
+        if part is None and self._messages == 0:
+            return  # empty lines, which the parser passes over: no request has begun, and the first one's time goes on
         arriving = None if part is None else (self._messages, part)
         if arriving != self._deadlines.arriving:
             self._deadlines.arrive(arriving)
@@ -130,6 +131,7 @@ class HttpEdge(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()  # here and not with any byte: empty lines between requests begin none
         self._in_head = True
         self._messages += 1
         extensions: dict[str, Any] = {LEAVING: self._watch}  # Any: ASGI leaves what an extension holds to itself
@@ -185,6 +187,8 @@ class HttpEdge(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """End an answer; go on with what was sent meanwhile, or say goodbye."""
         super().on_response_complete()
+        if self._reads_on():
+            self._unset_keepalive_if_required()  # the next request has begun, and has deadlines of its own
         if not self.pipeline:
             self._release()
         if self._farewell is not None and self._answered():

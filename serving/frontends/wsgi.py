@@ -1,27 +1,32 @@
 """A WSGI application on the same HTTP edge as everything else.
 
 The body is read on the event loop, below its limit and its deadline, so that a slow client occupies no thread; the
-application runs in a bounded pool of threads; and when a client leaves, what its thread waits for is cancelled.
+application runs in a bounded pool of threads; and when a client leaves, or the server stops, its thread stops waiting.
+Requests that never wait, the probes among them, are answered in front of the application, by the same routes.
 PEP 3333 is the standard this follows.
 """
 
 import asyncio
+import contextlib
 import io
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from serving.engine.admission import retry_after
-from serving.errors import InternalError, Overloaded
-from serving.frontends.asgi import ClientLeft, read, send_reply, watch
+from serving.errors import InternalError, ModelNotReady, Overloaded
+from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply, error_reply
+
+log = logging.getLogger(__name__)
 
 # Any: PEP 3333 puts strings, files and whatever a server adds into one dictionary.
 Environ = dict[str, Any]
@@ -30,34 +35,46 @@ WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 #: Weight of the newest request in the time for which one keeps its thread: half of the memory is younger than seven.
 _WEIGHT = 0.1
 
+#: How long a thread that was told to stop waiting may take to say so: it has an error to encode.
+_INTERRUPTED_SECONDS = 1.0
+
 #: Where an application finds the request as it was read, and what tells it that the client has left.
 REQUEST = "sameway.request"
 LEAVING = "sameway.leaving"
 
 
 class Leaving:
-    """Tells a thread's work that its client has left. Thread-safe."""
+    """Tells a thread's work that its client has left, or that the server stops and waits no longer. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._left = False
-        self._then: Callable[[], object] | None = None
+        self._wake: Callable[[], object] | None = None
+        self.left = False
+        self.interrupted = False
 
-    def then(self, call: Callable[[], object]) -> None:
-        """Call this when the client leaves; at once if it has."""
+    def then(self, wake: Callable[[], object]) -> None:
+        """Call this when either happens; at once if it has."""
         with self._lock:
-            self._then = call
-            left = self._left
-        if left:
-            call()
+            self._wake = wake
+            happened = self.left or self.interrupted
+        if happened:
+            wake()
 
     def leave(self) -> None:
         """Say that the client has left."""
+        self.left = True
+        self._happen()
+
+    def interrupt(self) -> None:
+        """Say that the server stops."""
+        self.interrupted = True
+        self._happen()
+
+    def _happen(self) -> None:
         with self._lock:
-            self._left = True
-            then = self._then
-        if then is not None:
-            then()
+            wake = self._wake
+        if wake is not None:
+            wake()
 
 
 class WsgiEndpoint:
@@ -77,32 +94,54 @@ class WsgiEndpoint:
             request = await read(scope, receive, send, dispatcher=self._dispatcher, limits=self._limits)
         except ClientLeft:
             return
-        reply = request if isinstance(request, Reply) else await self._run(request, scope, receive)
+        reply = request if isinstance(request, Reply) else await self._answer(request, scope, receive)
         if reply is not None:
             await send_reply(send, scope["method"], reply)
+
+    async def _answer(self, request: HttpRequest, scope: Scope, receive: Receive) -> Reply | None:
+        """Return the answer, None where nobody is there any more to get it.
+
+        What never waits is answered here: a probe must not stand in line behind inference for a thread.
+        """
+        if self._dispatcher.waits(request):
+            return await self._run(request, scope, receive)
+        answer = self._dispatcher.handle(request)
+        if isinstance(answer, Reply):
+            return answer
+        answer.abandoned()
+        raise RuntimeError(f"expected an answer at once for {request.path!r}, found one to wait for")
 
     async def _run(self, request: HttpRequest, scope: Scope, receive: Receive) -> Reply | None:
         """Run the application in a thread and return its answer, None where nobody is there any more to get it."""
         if (overload := self._overload(request)) is not None:
             return self._dispatcher.refuse(request, overload)
         leaving = Leaving()
-        left = False
-
-        def leave() -> None:
-            nonlocal left
-            left = True
-            leaving.leave()
-
         self._inside += 1
-        unwatch = watch(scope, receive)(leave)
+        unwatch = watch(scope, receive)(leaving.leave)
+        work = self._pool.submit(_timed_call, self._app, _environ(scope, request, leaving))
         try:
-            environ = _environ(scope, request, leaving)
-            reply, kept = await asyncio.get_running_loop().run_in_executor(self._pool, _timed_call, self._app, environ)
+            reply, kept = await asyncio.shield(asyncio.wrap_future(work))
             self._kept_seconds += _WEIGHT * (kept - self._kept_seconds)
+        except asyncio.CancelledError:
+            # The server stops, and has waited for this request as long as it may. Told so, the client has its answer.
+            reply = closing(await self._interrupt(request, work, leaving))
         finally:
             unwatch()
             self._inside -= 1
-        return None if left else reply
+        return None if leaving.left else reply
+
+    async def _interrupt(self, request: HttpRequest, work: Future[tuple[Reply, float]], leaving: Leaving) -> Reply:
+        """Have a request given up, by its thread if it has one, and return what to say."""
+        stopping = ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1)
+        if work.cancel():
+            return self._dispatcher.refuse(request, stopping)
+        leaving.interrupt()
+        ended = asyncio.wrap_future(work)
+        until = time.monotonic() + _INTERRUPTED_SECONDS
+        while not ended.done() and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):  # a loop that ends cancels once more
+                await asyncio.wait([ended], timeout=left)
+        return work.result()[0] if work.done() else error_reply(stopping)
 
     def _overload(self, request: HttpRequest) -> Overloaded | None:
         """Return why a request may not wait for a thread: the line is full, or longer than its time. None: it may.
@@ -135,10 +174,12 @@ def _call(app: WsgiApp, environ: Environ) -> Reply:
         return parts.append
 
     parts: list[bytes] = []
-    iterable = app(environ, start_response)
+    iterable: Iterable[bytes] = ()
     try:
+        iterable = app(environ, start_response)
         parts.extend(iterable)
-    except Exception:  # noqa: BLE001 - an application that breaks off has no answer
+    except Exception as error:
+        log.error("event=internal_error path=%r", environ["PATH_INFO"], exc_info=error)
         return error_reply(InternalError("an internal error; the server's log has its cause"))
     finally:
         close = getattr(iterable, "close", None)

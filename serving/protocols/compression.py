@@ -1,8 +1,13 @@
-"""Compressed request bodies: gzip and deflate, inflated up to a limit and not a byte further."""
+"""Compressed request bodies: gzip and deflate, inflated up to a limit and not a byte further.
 
+32 KiB on the wire can be 32 MiB here, so what all requests of a process have inflated has a limit of its own.
+"""
+
+import threading
 import zlib
+from collections.abc import Callable
 
-from serving.errors import BodyTooLarge, MalformedRequest, UnsupportedEncoding
+from serving.errors import BodyTooLarge, MalformedRequest, ServerBusy, UnsupportedEncoding
 
 #: HTTP's names (RFC 9110, section 8.4.1) and zlib's window arguments. "deflate" is the zlib format, not a bare stream.
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -15,8 +20,46 @@ _MEMBERS = 16
 _PIECE_BYTES = 4 * 1024 * 1024
 
 
-def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return the body as it was before compression.
+class Inflater:
+    """Inflates bodies, and counts what is held of them until they are let go. Thread-safe."""
+
+    def __init__(self, *, each: int, together: int) -> None:
+        """`each` is the limit in bytes for one body, `together` for all that are held."""
+        self._each = each
+        self._together = together
+        self._lock = threading.Lock()
+        self._held = 0
+
+    def inflate(self, body: bytes, encoding: str) -> tuple[bytes, int]:
+        """Return the body as it was before compression, and how much of it is held from now on; raise as `inflate`."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            self._hold(size)
+            held += size
+
+        try:
+            return inflate(body, encoding, self._each, hold), held
+        except BaseException:
+            self.let_go(held)
+            raise
+
+    def let_go(self, size: int) -> None:
+        """Hold so many bytes less."""
+        with self._lock:
+            self._held -= size
+
+    def _hold(self, size: int) -> None:
+        """Hold so many bytes more; raise ServerBusy where that is too many."""
+        with self._lock:
+            if self._held + size > self._together:
+                raise ServerBusy("the server holds as many inflated bodies as it may", retry_after_seconds=1)
+            self._held += size
+
+
+def inflate(body: bytes, encoding: str, limit: int, hold: Callable[[int], None]) -> bytes:
+    """Return the body as it was before compression; `hold` is told the size of every piece, and may refuse it.
 
     Raise UnsupportedEncoding for any other coding, BodyTooLarge beyond the limit, and MalformedRequest where the
     stream is damaged, breaks off, or is followed by something else.
@@ -40,10 +83,11 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
                 raise MalformedRequest.at("body", expected=f"{name} data", found=f"{len(body):,} bytes: {error}") from None
             if not part and not stream.eof:
                 raise MalformedRequest.at("body", expected=f"whole {name} data", found=f"{len(body):,} bytes that break off")
-            parts.append(part)
             room -= len(part)
             if room < 0:
                 raise BodyTooLarge.at("body", expected=f"at most {limit} bytes once inflated", found="more")
+            hold(len(part))
+            parts.append(part)
             rest = stream.unconsumed_tail
         rest = stream.unused_data
         if not rest:

@@ -17,7 +17,7 @@ from serving.engine.base import Engine
 from serving.errors import Cancelled, DeadlineExceeded, InternalError, ModelNotReady, ServingError
 from serving.limits import Limits
 from serving.metrics import Metrics
-from serving.protocols.compression import inflate
+from serving.protocols.compression import Inflater
 from serving.protocols.ending import Ended, Observer, headers
 from serving.protocols.request_id import RequestIds
 from serving.protocols.route import HttpRequest, Paths, Pending, Reply, Route, error_reply, version_of
@@ -41,7 +41,7 @@ class Dispatcher:
     ) -> None:
         """`access` None: everybody may do everything."""
         self._access = access or Access()
-        self._inflated_bytes = limits.inflated_bytes
+        self._inflater = Inflater(each=limits.inflated_bytes, together=limits.bodies_bytes)
         self._engine = engine
         self._metrics = metrics
         self._observers = tuple(observers)
@@ -58,7 +58,11 @@ class Dispatcher:
             request = request.admitted(parameters, self._admit(route, request))
             encoding = request.headers.get("content-encoding")
             if encoding is not None:
-                request = replace(request, body=inflate(request.body, encoding, self._inflated_bytes))
+                if route.inference:
+                    # Nothing is inflated for a model that is not there to be asked.
+                    self._engine.metadata(parameters["model"], version_of(parameters))
+                body, inflated = self._inflater.inflate(request.body, encoding)
+                request = replace(request, body=body, inflated_bytes=inflated)
             answer = route.handler(request)
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._failed(route, request, error)
@@ -102,6 +106,14 @@ class Dispatcher:
             return self._failed(route, request, refused)
         return self._failed(route, request, error)
 
+    def waits(self, request: HttpRequest) -> bool:
+        """Tell whether a request's answer may have to be waited for; one that no route takes has its answer at once."""
+        try:
+            route, _ = self._paths.match(request.method, request.path)
+        except ServingError:
+            return False
+        return route.inference or route.waits
+
     def patience_seconds(self, request: HttpRequest) -> float:
         """Return how long a request may take, as far as that is known without its body; infinite where nothing is."""
         try:
@@ -129,7 +141,9 @@ class Dispatcher:
         return self._end(route, request, error_reply(error), request_id=request_id, error=error, labels=labels)
 
     def _leave(self, request: HttpRequest) -> None:
-        """Let others have the place of a request that has ended."""
+        """Let others have the place of a request that has ended, and the room of its body."""
+        if request.inflated_bytes:
+            self._inflater.let_go(request.inflated_bytes)
         if request.admission is not None:
             request.admission.end()
 

@@ -48,6 +48,8 @@ class HttpRequest:
     parameters: Mapping[str, str] = field(default_factory=dict)
     on_management: bool = False
     admission: Admission | None = None
+    #: What is held of the body beyond its bytes on the wire.
+    inflated_bytes: int = 0
 
     def admitted(self, parameters: Mapping[str, str], admission: Admission) -> "HttpRequest":
         """Return the request with what its path holds, and let in. (`replace` would take twice as long.)"""
@@ -85,6 +87,7 @@ class Route:
 
     The outcome of an `inference` route's requests is counted under the path's `{model}`. `body` names what the route
     takes, in the terms of openapi.py, None for nothing. The first line of the handler's docstring is its summary.
+    `waits` says that the handler may return a Pending; one of an `inference` route always may.
     `scopes` says which keys open it, where there are keys (see access.py); a route that says nothing is for operators.
     """
 
@@ -94,6 +97,7 @@ class Route:
     inference: bool = False
     body: str | None = None
     scopes: frozenset[Scope] | None = OBSERVE
+    waits: bool = False
 
 
 class Paths:

@@ -128,7 +128,7 @@ class V2:
 
         def encode(response: InferResponse) -> Reply:
             labels = () if metadata.content is None else metadata.content.output.labels
-            answer = v2_response.encode(response, wish, signature, labels)
+            answer = v2_response.encode(response, wish, signature, labels, self._limits)
             return Reply(200, answer.body, answer.media_type, answer.headers)
 
         return Pending(future, deadline, encode)

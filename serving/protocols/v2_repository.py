@@ -33,8 +33,8 @@ class V2Repository:
         """Return the routes."""
         return [
             Route("POST", "/v2/repository/index", self.index, body="index", scopes=OBSERVE),
-            Route("POST", "/v2/repository/models/{model}/load", self.load, body="management", scopes=MANAGE),
-            Route("POST", "/v2/repository/models/{model}/unload", self.unload, body="management", scopes=MANAGE),
+            Route("POST", "/v2/repository/models/{model}/load", self.load, body="management", scopes=MANAGE, waits=True),
+            Route("POST", "/v2/repository/models/{model}/unload", self.unload, body="management", scopes=MANAGE, waits=True),
         ]
 
     def index(self, request: HttpRequest) -> Reply:

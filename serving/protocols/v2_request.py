@@ -179,9 +179,12 @@ def _outputs(
         if "shared_memory_region" in parameters:
             raise Unsupported(f"{name}.shared_memory_region: this server maps no client's memory", field=name)
         binary = _flag(parameters, place, "binary_data")
+        classes = _whole(parameters, place, "classification")
+        if classes > limits.classes:
+            raise MalformedRequest.at(f"{place}.classification", expected=f"at most {limits.classes}", found=f"{classes}")
         wanted[name] = WantedOutput(
             binary=unlisted.binary if binary is None else binary,
-            classes=_whole(parameters, place, "classification"),
+            classes=classes,
         )
     return wanted or None
 

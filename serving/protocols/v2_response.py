@@ -7,7 +7,8 @@ import numpy as np
 import orjson
 
 from models.tensors import Array, Signature
-from serving.errors import Unsupported
+from serving.errors import InvalidInput, Unsupported
+from serving.limits import Limits
 from serving.protocols import v2_binary, v2_json
 from serving.protocols.json_body import Json
 from serving.protocols.v2_request import HEADER_LENGTH, V2Request
@@ -25,7 +26,9 @@ class V2Answer:
     headers: tuple[tuple[str, str], ...]
 
 
-def encode(response: InferResponse, wanted: V2Request, signature: Signature, labels: Sequence[str]) -> V2Answer:
+def encode(
+    response: InferResponse, wanted: V2Request, signature: Signature, labels: Sequence[str], limits: Limits
+) -> V2Answer:
     """Return the answer; the raw tensors are copied once, into the body. `labels` name classes where they are as many."""
     raw: list[bytes | memoryview] = []
     outputs = []
@@ -36,7 +39,7 @@ def encode(response: InferResponse, wanted: V2Request, signature: Signature, lab
         wish, array = wanted.wanted(name), response.outputs[name]
         if wish.classes:
             values = _widened(array) if datatype == "BF16" else array
-            datatype, array = "BYTES", _largest(values, name, wish.classes, labels, signature)
+            datatype, array = "BYTES", _largest(values, name, wish.classes, labels, signature, limits.classified)
         json: Json = {"name": name, "datatype": datatype, "shape": array.shape}
         if wish.binary:
             data = v2_binary.write(array)
@@ -55,24 +58,46 @@ def encode(response: InferResponse, wanted: V2Request, signature: Signature, lab
     return V2Answer(b"".join((head, *raw)), OCTETS, ((HEADER_LENGTH, str(len(head))),))
 
 
-def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signature: Signature) -> Array:
+def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signature: Signature, most: int) -> Array:
     """Return the largest values of each row as texts "value:index" or "value:index:label", largest first.
+
+    Raise InvalidInput where all rows together have more than `most`.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
     """
     if array.dtype.kind not in "iuf":
         raise Unsupported.at(f"outputs.{name}", expected="a number to classify", found=str(array.dtype))
     rows = array.reshape(len(array), -1) if signature.batched else array.reshape(1, -1)
+    count = min(classes, rows.shape[1])
+    if len(rows) * count > most:
+        raise InvalidInput.at(
+            f"outputs.{name}", expected=f"at most {most:,} classes of all rows", found=f"{len(rows) * count:,}"
+        )
     # Both ways to turn the order round are exact at the ends of every datatype.
     falling = -rows if rows.dtype.kind == "f" else ~rows
-    order = np.argsort(falling, axis=1, kind="stable")[:, : min(classes, rows.shape[1])]
     named = len(labels) == rows.shape[1]
-    texts = np.empty(order.shape, dtype=object)
-    for row, indices in enumerate(order):
-        for column, index in enumerate(indices):
+    texts = np.empty((len(rows), count), dtype=object)
+    for row, values in enumerate(falling):
+        for column, index in enumerate(_first(values, count)):
             label = f":{labels[index]}" if named else ""
             texts[row, column] = f"{rows[row, index]!s}:{index}{label}"
     return texts if signature.batched else texts[0]
+
+
+def _first(values: Array, count: int) -> Array:
+    """Return where the smallest values are, in order, of equal ones the first; what is no number comes last.
+
+    As sorting all of them would, without sorting all of them.
+    """
+    if count == 0:
+        return np.empty(0, dtype=np.intp)
+    last = np.partition(values, count - 1)[count - 1]
+    number = last == last
+    sure = np.flatnonzero(values < last if number else values == values)
+    equal = np.flatnonzero(values == last if number else values != values)
+    found = np.concatenate((sure, equal[: count - len(sure)]))
+    order: Array = found[np.argsort(values[found], kind="stable")]
+    return order
 
 
 def _widened(array: Array) -> Array:

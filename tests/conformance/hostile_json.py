@@ -184,9 +184,9 @@ FIELDS: tuple[Case, ...] = (
     *(
         malformed(f"classification {kind}",
         body(outputs=[{"name": "y", "parameters": {"classification": value}}]), "outputs[0]")
-        for kind, value in {"true": True, "fraction": 1.5, "text": "1", "negative": -1, "2⁶³": 2**63}.items()
+        for kind, value in {"true": True, "fraction": 1.5, "text": "1", "negative": -1, "1001": 1001, "2⁶³": 2**63}.items()
     ),
-    accepted("more classes than there are", body(outputs=[{"name": "y", "parameters": {"classification": 2**62}}])),
+    accepted("more classes than there are", body(outputs=[{"name": "y", "parameters": {"classification": 1000}}])),
     accepted("timeout and priority of nothing", body(parameters={"timeout": 0, "priority": 0})),
     accepted("a parameter of one's own", body(parameters={"mine": "a", "and_this": 1.5, "flag": False})),
     invalid("a level that the model lacks", body(parameters={"priority": 3}), "priority", model="levels"),

@@ -51,6 +51,24 @@ def test_one_that_says_nothing(slow_server: Server) -> None:
         _assert_cut(connection, time.monotonic(), HEAD_SECONDS)
 
 
+@pytest.mark.parametrize("nothing", [b"\r\n", b"\r", b"\n", b"\r\n\r\n"])
+def test_one_that_sends_empty_lines_only(slow_server: Server, nothing: bytes) -> None:
+    """The parser passes over them; they are no request, and stop no clock."""
+    with Connection(slow_server) as connection:
+        started = time.monotonic()
+        connection.send(nothing)
+        _assert_cut(connection, started, HEAD_SECONDS)
+
+
+def test_one_that_sends_an_empty_line_after_an_answer(slow_server: Server) -> None:
+    with Connection(slow_server) as connection:
+        assert_honest(slow_server, connection)
+        started = time.monotonic()
+        connection.send(b"\r\n")
+        assert connection.rest() == b""
+        assert IDLE_SECONDS * 0.9 <= time.monotonic() - started <= IDLE_SECONDS + _LATE_SECONDS
+
+
 def test_one_whose_headers_drip(slow_server: Server) -> None:
     with Connection(slow_server) as connection:
         started = time.monotonic()

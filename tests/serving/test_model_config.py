@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_refused_without_the_folders_of_this_machine(tmp_
     path.mkdir()
     with pytest.raises(ConfigError) as error:
         model_config.read(path)
-    assert str(error.value) == "config.toml: Is a directory"
+    assert str(error.value) == "config.toml: expected a regular file"
 
 
 @pytest.mark.parametrize(

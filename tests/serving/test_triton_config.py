@@ -189,7 +189,7 @@ def test_no_file_is_no_configuration_and_one_that_cannot_be_read_is_an_error(tmp
     path.mkdir()
     with pytest.raises(ConfigError) as error:
         triton_config.read(path, "net")
-    assert str(error.value) == "config.pbtxt: Is a directory"
+    assert str(error.value) == "config.pbtxt: expected a regular file"
 
 
 FIELDS = st.sampled_from(

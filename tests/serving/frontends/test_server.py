@@ -59,8 +59,9 @@ def test_sigterm_ends_readiness_at_once_finishes_what_was_accepted_and_exits_wit
     assert not [line for line in server.log if "level=ERROR" in line and "model=broken" not in line]
 
 
-def test_requests_that_outlast_the_drain_are_told_503_in_our_own_words(root: Path) -> None:
-    with serving(root, "--drain-seconds", "1") as server, server.connect() as connection:
+@pytest.mark.parametrize("frontend", ["fastapi", "flask"])
+def test_requests_that_outlast_the_drain_are_told_503_in_our_own_words(root: Path, frontend: str) -> None:
+    with serving(root, "--frontend", frontend, "--drain-seconds", "1") as server, server.connect() as connection:
         connection.send(request("POST", "/v2/models/slow/infer", infer_body(toys.images(1))))
         held(server, 1)
         server.process.send_signal(signal.SIGTERM)

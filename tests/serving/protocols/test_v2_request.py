@@ -30,7 +30,7 @@ def decode(body: Json | bytes) -> V2Request:
 def encode(array: Array, datatype: str, id: str | None = None) -> bytes:
     answer = InferResponse("toy", 3, "d" * 64, {"x": array}, id, Timings(0, 0, 0, 0))
     spec = TensorSpec("x", datatype, (None,) * array.ndim)
-    return v2_response.encode(answer, V2Request({}), Signature((spec,), (spec,), 0), ()).body
+    return v2_response.encode(answer, V2Request({}), Signature((spec,), (spec,), 0), (), LIMITS).body
 
 
 def tensor(array: Array, datatype: str, *, flat: bool = False, name: str = "x") -> Json:
