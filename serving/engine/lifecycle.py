@@ -129,6 +129,7 @@ class Lifecycle:
         with self._change:
             self._closed = True
             served, self.table = list(self.table), Table()
+        self._manager.submit(self._openings.stop)  # once it has ended what it is at
         return served
 
     def tell(self, served: ServedVersion, state: State, reason: str) -> None:
@@ -207,7 +208,7 @@ class Lifecycle:
         if served is None:
             self.status.set(ModelStatus(name, number, State.LOADING, "being opened"))
         try:
-            opened = self._openings.run(lambda: self._opened(name, number, served), f"open-{name}/{number}")
+            opened = self._openings.run(lambda: self._opened(name, number, served))
             if opened is served:
                 return served
         except Exception as error:  # a fault of ours must not leave the model loading for ever, nor the others unloaded

@@ -1,14 +1,19 @@
 """Opening versions, each within a time: a runtime may hang in a file that somebody made, and nothing can end its thread.
 
-So each opening has a thread of its own, and one that takes too long is given up: the others go on, and if it ends after
-all, what it has opened is closed. What it holds until then is the price.
+So openings have a thread of their own, and one that takes too long is given up, its thread with it: the others go on in
+another one, and if it ends after all, what it has opened is closed. What it holds until then is the price. As long as all
+is well it is one thread for all: each new one would bring its own memory from the allocator.
 """
 
+import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from serving.engine.served import ServedVersion
+
+_Opening = tuple[Callable[[], ServedVersion], "Future[ServedVersion]"]
+_Line = queue.SimpleQueue[_Opening | None]
 
 
 class OpeningTooLong(Exception):
@@ -16,32 +21,47 @@ class OpeningTooLong(Exception):
 
 
 class Openings:
-    """Runs openings, one at a time for each caller."""
+    """Runs openings, one after the other. For one thread at a time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._line: _Line | None = None
 
-    def run(self, opening: Callable[[], ServedVersion], name: str) -> ServedVersion:
+    def run(self, opening: Callable[[], ServedVersion]) -> ServedVersion:
         """Return what `opening` returns; raise what it raises, or OpeningTooLong."""
+        if self._line is None:
+            self._line = queue.SimpleQueue()
+            # A daemon, as an interpreter that ends must not wait for it.
+            threading.Thread(target=_work, args=(self._line,), name="open", daemon=True).start()
         opened: Future[ServedVersion] = Future()
-        # A daemon, as an interpreter that ends must not wait for it.
-        threading.Thread(target=_run, args=(opening, opened), name=name, daemon=True).start()
+        self._line.put((opening, opened))
         try:
             return opened.result(self._seconds)
         except TimeoutError:
             if opened.done():  # it is `opening` that has raised it
                 raise
+        self.stop()
         opened.add_done_callback(_close)
         raise OpeningTooLong(f"opening it takes more than {self._seconds:g} s, and is given up")
+
+    def stop(self) -> None:
+        """Let the thread end as soon as it can."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.put(None)
+
+
+def _work(line: _Line) -> None:
+    while (job := line.get()) is not None:
+        opening, opened = job
+        try:
+            opened.set_result(opening())
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            opened.set_exception(error)
+        # Nothing of a version may live on in this frame while it waits for the next one.
+        del job, opening, opened
 
 
 def _close(opened: "Future[ServedVersion]") -> None:
     if opened.exception() is None:
         opened.result().close(drain_seconds=0.0)
-
-
-def _run(opening: Callable[[], ServedVersion], opened: "Future[ServedVersion]") -> None:
-    try:
-        opened.set_result(opening())
-    except BaseException as error:  # noqa: BLE001 - whoever waits is told
-        opened.set_exception(error)

@@ -75,7 +75,7 @@ def test_only_the_models_named_are_served_each_once(tmp_path: Path, load: Load) 
     threads = {thread.name for thread in threading.enumerate()}
     engine = load(tmp_path, models=("b", "a", "b"))
     assert states(engine) == {"a": State.READY, "b": State.READY}
-    assert {thread.name for thread in threading.enumerate()} - threads - {"manage_0"} == {"a/1#0", "b/1#0"}
+    assert {thread.name for thread in threading.enumerate()} - threads - {"manage_0", "open"} == {"a/1#0", "b/1#0"}
     with pytest.raises(ModelNotFound):
         engine.metadata("c")
 

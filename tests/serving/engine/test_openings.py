@@ -29,14 +29,14 @@ class Closes:
 def test_what_is_open_in_time_is_returned_and_what_is_raised_is_raised() -> None:
     openings = Openings(PATIENCE)
     version = Closes()
-    assert openings.run(lambda: version, "open") is version  # type: ignore[arg-type,return-value,comparison-overlap]
+    assert openings.run(lambda: version) is version  # type: ignore[arg-type,return-value,comparison-overlap]
     for error in (ValueError("no"), TimeoutError("its own")):
 
         def fail(error: Exception = error) -> ServedVersion:
             raise error
 
         with pytest.raises(type(error), match=str(error)):
-            openings.run(fail, "open")
+            openings.run(fail)
 
 
 def test_what_takes_too_long_is_given_up_and_closed_when_it_ends_after_all() -> None:
@@ -48,7 +48,7 @@ def test_what_takes_too_long_is_given_up_and_closed_when_it_ends_after_all() -> 
         return version  # type: ignore[return-value]
 
     with pytest.raises(OpeningTooLong, match=r"more than 0\.01 s"):
-        Openings(0.01).run(slow, "open")
+        Openings(0.01).run(slow)
     assert not version.closed.is_set()
     goes_on.set()
     assert version.closed.wait(PATIENCE)
