@@ -68,7 +68,8 @@ class HttpEdge(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
-        lingering = Lingering(transport, self.loop, self._reads_on)
+        # Less than 64 KiB unsent pauses no writing, and would hold a closed connection for ever.
+        lingering = Lingering(transport, self.loop, self._reads_on, lambda: self._deadlines.write())
         super().connection_made(lingering)  # type: ignore[arg-type]
         self.flow = _Flow(lingering, self)
         self._deadlines = Deadlines(self.loop, self._limits, too_slow=self._too_slow, stuck=transport.abort)
@@ -89,6 +90,7 @@ class HttpEdge(HttpToolsProtocol):
         if self._active is not None:
             self._active.disconnected = True  # uvicorn says so to the request that was read last, which may be another
         self.resume_writing()
+        self._deadlines.written()
         self._release()
         super().connection_lost(exc)
         if self._on_leaving is not None:
@@ -214,6 +216,8 @@ class HttpEdge(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has taken it."""
         self._deadlines.written()
+        if self.transport.is_closing() and self.transport.has_unsent():  # type: ignore[attr-defined]  # it is Lingering
+            self._deadlines.write()
         super().resume_writing()
 
     def _upgrading(self) -> bool:
