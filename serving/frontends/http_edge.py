@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
-from serving.frontends.asgi import LEAVING, MANAGEMENT
+from serving.frontends.asgi import LEAVING, MANAGEMENT, REFUSAL
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
 from serving.frontends.lingering import Lingering
@@ -236,18 +236,19 @@ class HttpEdge(HttpToolsProtocol):
         self._farewell = farewell(error, self._process.request_ids, headers)
         unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
         if unfinished:
-            self._abandon_unfinished()
+            self._abandon_unfinished(error)
         if self._answered():
             self._say_farewell()
 
-    def _abandon_unfinished(self) -> None:
-        """Take the request whose body will never be whole away from the application."""
+    def _abandon_unfinished(self, error: ServingError) -> None:
+        """Take the request whose body will never be whole away from the application, and tell it why."""
         waiting = [entry for entry in self.pipeline if entry[0] is self.cycle]
         if waiting:
             self.pipeline.remove(waiting[0])
             return
         if self.cycle.response_started:
             self._farewell = b""  # its answer has gone out already: nothing more may follow it
+        self.cycle.scope["extensions"][REFUSAL] = error
         self.cycle.disconnected = True
         self.cycle.message_event.set()
 
