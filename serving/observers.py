@@ -17,7 +17,7 @@ class ObserverError(Exception):
 
 
 def check_observers(settings: Settings) -> None:
-    """Raise ObserverError where `observers_of` would for want of a package or an output, or for the environment; begin nothing."""
+    """Raise ObserverError where `observers_of` would for what is installed, open, or in the environment; begin nothing."""
     if settings.telemetry:
         try:
             from serving.telemetry import TelemetryError, check_environment

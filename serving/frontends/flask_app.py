@@ -1,8 +1,9 @@
 """Flask as a front end: a real Flask application that hands every path to the project's own routes, and blocks.
 
 `sameway serve --frontend flask` runs it on the same HTTP edge as FastAPI (see wsgi.py), where it gets the requests that
-wait: for a model, or for one to be loaded. The edge answers the others itself, by the same routes. It also runs under any WSGI
-server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences only.
+wait: for a model, or for one to be loaded. The edge answers the others itself, by the same routes. It also runs under any
+WSGI server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences
+only.
 """
 
 import atexit
@@ -57,9 +58,7 @@ def _request(dispatcher: Dispatcher) -> HttpRequest | Reply:
     if read is not None:
         return read
     headers = {name.lower(): value for name, value in flask.request.headers.items()}
-    head = HttpRequest(
-        flask.request.method, flask.request.path, headers, b"", time.monotonic(), flask.request.remote_addr
-    )
+    head = HttpRequest(flask.request.method, flask.request.path, headers, b"", time.monotonic(), flask.request.remote_addr)
     if (refusal := dispatcher.turned_away(head)) is not None:
         return refusal
     try:

@@ -248,7 +248,8 @@ class HttpEdge(HttpToolsProtocol):
             return
         if self.cycle.response_started:
             self._farewell = b""  # its answer has gone out already: nothing more may follow it
-        self.cycle.scope["extensions"][REFUSAL] = error
+        extensions: Any = self.cycle.scope["extensions"]  # Any: what `on_message_begin` has made
+        extensions[REFUSAL] = error
         self.cycle.disconnected = True
         self.cycle.message_event.set()
 

@@ -26,7 +26,9 @@ class V2Answer:
     headers: tuple[tuple[str, str], ...]
 
 
-def encode(response: InferResponse, wanted: V2Request, signature: Signature, labels: Sequence[str], limits: Limits) -> V2Answer:
+def encode(
+    response: InferResponse, wanted: V2Request, signature: Signature, labels: Sequence[str], limits: Limits
+) -> V2Answer:
     """Return the answer; the raw tensors are copied once, into the body. `labels` name classes where they are as many."""
     raw: list[bytes | memoryview] = []
     outputs = []
@@ -68,7 +70,9 @@ def _largest(array: Array, name: str, classes: int, labels: Sequence[str], signa
     rows = array.reshape(len(array), -1) if signature.batched else array.reshape(1, -1)
     count = min(classes, rows.shape[1])
     if len(rows) * count > most:
-        raise InvalidInput.at(f"outputs.{name}", expected=f"at most {most:,} classes of all rows", found=f"{len(rows) * count:,}")
+        raise InvalidInput.at(
+            f"outputs.{name}", expected=f"at most {most:,} classes of all rows", found=f"{len(rows) * count:,}"
+        )
     # Both ways to turn the order round are exact at the ends of every datatype.
     falling = -rows if rows.dtype.kind == "f" else ~rows
     named = len(labels) == rows.shape[1]
@@ -88,9 +92,9 @@ def _first(values: Array, count: int) -> Array:
     if count == 0:
         return np.empty(0, dtype=np.intp)
     last = np.partition(values, count - 1)[count - 1]
-    number = last == last  # noqa: PLR0124 - NaN alone differs from itself
-    sure = np.flatnonzero(values < last if number else values == values)  # noqa: PLR0124 - the same
-    equal = np.flatnonzero(values == last if number else values != values)  # noqa: PLR0124 - the same
+    number = last == last  # NaN alone differs from itself
+    sure = np.flatnonzero(values < last if number else values == values)
+    equal = np.flatnonzero(values == last if number else values != values)
     found = np.concatenate((sure, equal[: count - len(sure)]))
     order: Array = found[np.argsort(values[found], kind="stable")]
     return order
