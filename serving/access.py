@@ -79,6 +79,12 @@ class Access:
             raise Overloaded("this key has as many requests under way as it may", retry_after_seconds=_RETRY_SECONDS)
         return Admission(places, None if key is None else key.name)
 
+    def client(self, headers: Mapping[str, str]) -> str | None:
+        """Return the name of the key that the headers present, None where that is none of ours: for whoever was refused."""
+        presented = None if self._keys is None else _presented(headers)
+        key = None if self._keys is None or presented is None else self._keys.find(presented)
+        return None if key is None else key.name
+
     def _identify(self, keys: Keys, headers: Mapping[str, str]) -> Key:
         """Return the key that the headers present; raise Unauthorized, with one message for none and for a wrong one."""
         presented = _presented(headers)

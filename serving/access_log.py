@@ -23,6 +23,9 @@ Fields = dict[str, str | int | float]
 #: Characters of a text that are shown. Our own paths have 50 and two names; a method 7, an IPv6 address 45.
 _PATH, _METHOD, _ADDRESS, _CLIENT = 256, 16, 64, 64
 
+#: What json.dumps makes of a text, up to the last whole escape of it.
+_ESCAPED = re.compile(r"(?:\\u[0-9a-f]{4}|\\[^u]|[^\\])*")
+
 #: https://www.w3.org/TR/trace-context/#traceparent-header-field-values; a trace id of zeros is none.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
 
@@ -108,6 +111,8 @@ def _plain(text: str, most: int) -> str:
     """Return a client's text, cut, with everything but printable ASCII as \\uXXXX: no line or colour of its making."""
     if not (text.isascii() and text.isprintable()):
         text = json.dumps(text[:most])[1:-1].replace("\x7f", "\\u007f")
+        whole = _ESCAPED.match(text[:most])
+        return "" if whole is None else whole[0]
     return text[:most]
 
 

@@ -23,7 +23,7 @@ from serving.frontends.tls import TlsError
 from serving.keys import KeysError
 from serving.observers import ObserverError
 from serving.process import begin_logging, check, end, front_end, serve, tls_of, wired_alone
-from serving.settings import Settings
+from serving.settings import OPTIONAL, Settings
 from serving.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not return
     """Serve until told to stop. Return 0 after a clean stop, 1 where the server could not start, 2 for a bad setting."""
+    for name in OPTIONAL:
+        if getattr(arguments, name, None) == "":
+            _complain(f"{name}: expected a value, found an empty flag; without the flag there is none")
+            return 2
     try:
         settings = Settings(**vars(arguments))
         repository = Repository(settings.repository)
@@ -88,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
     begin_logging(settings)
     if settings.keys is not None and (exposure := keys.exposed(settings.keys)) is not None:
         log.warning("event=keys_exposed file=%r reason=%r", str(settings.keys), exposure)
+    if settings.open:
+        log.warning("event=open host=%s reason='no keys: whoever reaches this address may ask'", settings.host)
     if wired is None or app is None:
         return Supervisor(settings, listeners).run()
     end(serve(settings, app, wired, listeners, tls=tls))

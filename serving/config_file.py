@@ -18,7 +18,7 @@ class ConfigError(Exception):
 
 
 def read(path: Path) -> bytes | None:
-    """Return the bytes of a configuration, None where there is none; raise ConfigError for one that is not plain or small."""
+    """Return the bytes of a configuration, None where there is none; raise ConfigError unless it is plain and small."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:

@@ -17,12 +17,16 @@ class ObserverError(Exception):
 
 
 def check_observers(settings: Settings) -> None:
-    """Raise ObserverError where `observers_of` would for want of a package or of an output; begin nothing."""
+    """Raise ObserverError where `observers_of` would for what is installed, open, or in the environment; begin nothing."""
     if settings.telemetry:
         try:
-            import serving.telemetry  # noqa: F401 - whether what it needs is there
+            from serving.telemetry import TelemetryError, check_environment
         except ModuleNotFoundError as missing:
             raise ObserverError(f"telemetry needs the package {missing.name!r}: pip install 'sameway[otel]'") from missing
+        try:
+            check_environment(os.environ)
+        except TelemetryError as error:
+            raise ObserverError(str(error)) from error
     if settings.access_log != "off" and sys.stdout is None:  # closed by whoever started the process
         raise ObserverError("access_log: there is no standard output")
 
@@ -32,12 +36,9 @@ def observers_of(settings: Settings, metrics: Metrics) -> tuple[Observer, ...]:
     observers: list[Observer] = []
     check_observers(settings)
     if settings.telemetry:
-        from serving.telemetry import TelemetryError, from_environment
+        from serving.telemetry import from_environment
 
-        try:
-            observers.append(from_environment(os.environ, version=importlib.metadata.version("sameway")))
-        except TelemetryError as error:
-            raise ObserverError(str(error)) from error
+        observers.append(from_environment(os.environ, version=importlib.metadata.version("sameway")))
     # After it: telemetry finds the trace that the line names.
     if settings.access_log != "off":
         writer = LineWriter(sys.stdout.fileno(), dropped=metrics.dropped_lines)

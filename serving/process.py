@@ -53,8 +53,9 @@ def begin_logging(settings: Settings, *, worker: int | None = None) -> None:
         level=settings.log_level.upper(),
         format=f"time=%(asctime)s level=%(levelname)s{who} logger=%(name)s %(message)s",
     )
-    # Both warn of every stranger's malformed request; what they have to say of themselves are errors.
-    for name in ("uvicorn", "python_multipart"):
+    # They warn of every stranger's malformed request, the last two in its own words (its `tracestate`); what they have to
+    # say of themselves are errors.
+    for name in ("uvicorn", "python_multipart", "opentelemetry.trace", "opentelemetry.propagators"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -8,6 +8,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
+#: What is absent where its variable is empty. An empty flag is an error: a door must not stand open because a shell's
+#: variable was not set.
+OPTIONAL = ("keys", "tls_certificate", "tls_key", "tls_key_password", "trusted_keys", "management_port")
+
 
 class Settings(BaseSettings):
     """What the process needs to know before it starts. How a model is served stands in its own config.toml."""
@@ -81,9 +85,12 @@ class Settings(BaseSettings):
             raise ValueError("require_signed needs trusted_keys: whose signatures are to be believed")
         return self
 
-    @field_validator(
-        "keys", "tls_certificate", "tls_key", "tls_key_password", "trusted_keys", "management_port", mode="before"
-    )
+    @property
+    def open(self) -> bool:
+        """Whether others than this machine's own may ask, and need no key for it."""
+        return self.keys is None and self.host not in _LOOPBACK
+
+    @field_validator(*OPTIONAL, mode="before")
     @classmethod
     def _absent(cls, value: object) -> object:
         # Empty, as a variable that is not set arrives from a compose file.

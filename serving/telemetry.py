@@ -78,6 +78,12 @@ class Telemetry:
 
 def from_environment(environment: Mapping[str, str], *, version: str) -> Telemetry:
     """Return telemetry as the OTEL_* variables want it, sent by OTLP over HTTP; raise TelemetryError for another way."""
+    exporter = check_environment(environment)
+    return Telemetry(provider(OTLPSpanExporter() if exporter == "otlp" else None, version=version))
+
+
+def check_environment(environment: Mapping[str, str]) -> str:
+    """Return which exporter the OTEL_* variables name; raise TelemetryError for one, or a protocol, that is not here."""
     exporter = environment.get("OTEL_TRACES_EXPORTER", "") or "otlp"
     if exporter not in ("otlp", "none"):
         raise TelemetryError(f"OTEL_TRACES_EXPORTER: expected otlp or none, found {exporter!r}")
@@ -85,7 +91,7 @@ def from_environment(environment: Mapping[str, str], *, version: str) -> Telemet
         protocol = environment.get(name, "") or "http/protobuf"
         if protocol != "http/protobuf":
             raise TelemetryError(f"{name}: expected http/protobuf, found {protocol!r}")
-    return Telemetry(provider(OTLPSpanExporter() if exporter == "otlp" else None, version=version))
+    return exporter
 
 
 def provider(exporter: SpanExporter | None, *, version: str) -> TracerProvider:

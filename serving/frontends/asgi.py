@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.errors import BodyTooLarge, ModelNotReady
+from serving.errors import BodyTooLarge, Cancelled, ModelNotReady
 from serving.frontends.arrivals import Watch
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
@@ -17,6 +17,10 @@ LEAVING = "sameway.leaving"
 
 #: And the one that says that the listener for management took the connection; nothing that a client sends says so.
 MANAGEMENT = "sameway.management"
+
+
+#: Where the edge leaves the error with which it ended a request whose body never became whole.
+REFUSAL = "sameway.refusal"
 
 
 class ClientLeft(Exception):
@@ -40,6 +44,10 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
         body = await _body(headers, receive, limits.body_bytes)
     except BodyTooLarge as error:
         return closing(dispatcher.refuse(head, error))
+    except ClientLeft:
+        # The edge has answered, if anybody is there to be answered; here the request is counted.
+        dispatcher.refuse(head, (scope.get("extensions") or {}).get(REFUSAL) or Cancelled("the client left"))
+        raise
     except asyncio.CancelledError:
         stopping = ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
         reply = dispatcher.refuse(head, stopping)

@@ -1,19 +1,22 @@
 """Flask as a front end: a real Flask application that hands every path to the project's own routes, and blocks.
 
 `sameway serve --frontend flask` runs it on the same HTTP edge as FastAPI (see wsgi.py), where it gets the requests that
-wait: for a model, or for one to be loaded. The edge answers the others itself, by the same routes. It also runs under any WSGI
-server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences only.
+wait: for a model, or for one to be loaded. The edge answers the others itself, by the same routes. It also runs under any
+WSGI server, `gunicorn 'serving.frontends.flask_app:create_app()'`: with right answers, but with that server's defences
+only.
 """
 
 import atexit
 import threading
 import time
+from dataclasses import replace
 
 import flask
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from serving.errors import Cancelled, InternalError
+from serving.errors import BodyTooLarge, Cancelled, InternalError
 from serving.frontends.wsgi import LEAVING, REQUEST, Leaving
+from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher, Waiting
 from serving.protocols.route import HttpRequest, Reply, error_reply
 
@@ -26,14 +29,16 @@ def create_app(dispatcher: Dispatcher | None = None) -> flask.Flask:
     Without one, as under gunicorn, the engine is made here from the settings in the environment, and its models are
     loaded before this returns.
     """
-    if dispatcher is None:
-        dispatcher = _dispatcher_from_environment()
     app = flask.Flask("sameway", static_folder=None)
+    if dispatcher is None:
+        dispatcher, limits = _from_environment()
+        app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
     app.url_map.merge_slashes = False
     routes = dispatcher
 
     def view(*_: object, **__: object) -> flask.Response:
-        return _respond(_answer(routes, _request()))
+        request = _request(routes)
+        return _respond(request if isinstance(request, Reply) else _answer(routes, request))
 
     def failed(error: Exception) -> flask.Response:
         app.logger.error("event=internal_error path=%r", flask.request.path, exc_info=error)
@@ -47,14 +52,21 @@ def create_app(dispatcher: Dispatcher | None = None) -> flask.Flask:
     return app
 
 
-def _request() -> HttpRequest:
-    """Return the request as the edge has read it or, under another server, as Flask has."""
+def _request(dispatcher: Dispatcher) -> HttpRequest | Reply:
+    """Return the request as the edge has read it or, under another server, as Flask has; or the reply that refuses it."""
     read: HttpRequest | None = flask.request.environ.get(REQUEST)
     if read is not None:
         return read
     headers = {name.lower(): value for name, value in flask.request.headers.items()}
-    body, address = flask.request.get_data(), flask.request.remote_addr
-    return HttpRequest(flask.request.method, flask.request.path, headers, body, time.monotonic(), address)
+    head = HttpRequest(flask.request.method, flask.request.path, headers, b"", time.monotonic(), flask.request.remote_addr)
+    if (refusal := dispatcher.turned_away(head)) is not None:
+        return refusal
+    try:
+        body = flask.request.get_data()
+    except RequestEntityTooLarge:
+        limit = flask.request.max_content_length
+        return dispatcher.refuse(head, BodyTooLarge.at("body", expected=f"at most {limit} bytes", found="more"))
+    return replace(head, body=body, received=time.monotonic())
 
 
 def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
@@ -87,7 +99,7 @@ def _respond(reply: Reply) -> flask.Response:
     return response
 
 
-def _dispatcher_from_environment() -> Dispatcher:
+def _from_environment() -> tuple[Dispatcher, Limits]:
     from serving.process import wired_alone  # the one place that knows concrete classes; it knows this front end too
     from serving.settings import Settings
 
@@ -95,4 +107,4 @@ def _dispatcher_from_environment() -> Dispatcher:
     wired.engine.load_all()
     for observer in wired.observers:
         atexit.register(observer.close)  # nobody tells an application under gunicorn that it stops
-    return wired.dispatcher
+    return wired.dispatcher, wired.limits

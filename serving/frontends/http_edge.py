@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
-from serving.frontends.asgi import LEAVING, MANAGEMENT
+from serving.frontends.asgi import LEAVING, MANAGEMENT, REFUSAL
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
 from serving.frontends.lingering import Lingering, unread
@@ -68,7 +68,8 @@ class HttpEdge(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
-        lingering = Lingering(transport, self.loop, self._reads_on)
+        # Less than 64 KiB unsent pauses no writing, and would hold a closed connection for ever.
+        lingering = Lingering(transport, self.loop, self._reads_on, lambda: self._deadlines.write())
         super().connection_made(lingering)  # type: ignore[arg-type]
         self.flow = _Flow(lingering, self)
         self._deadlines = Deadlines(self.loop, self._limits, too_slow=self._too_slow, stuck=transport.abort)
@@ -89,6 +90,7 @@ class HttpEdge(HttpToolsProtocol):
         if self._active is not None:
             self._active.disconnected = True  # uvicorn says so to the request that was read last, which may be another
         self.resume_writing()
+        self._deadlines.written()
         self._release()
         super().connection_lost(exc)
         if self._on_leaving is not None:
@@ -219,6 +221,8 @@ class HttpEdge(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has taken it."""
         self._deadlines.written()
+        if self.transport.is_closing() and self.transport.has_unsent():  # type: ignore[attr-defined]  # it is Lingering
+            self._deadlines.write()
         super().resume_writing()
 
     def _upgrading(self) -> bool:
@@ -237,18 +241,20 @@ class HttpEdge(HttpToolsProtocol):
         self._farewell = farewell(error, self._process.request_ids, headers)
         unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
         if unfinished:
-            self._abandon_unfinished()
+            self._abandon_unfinished(error)
         if self._answered():
             self._say_farewell()
 
-    def _abandon_unfinished(self) -> None:
-        """Take the request whose body will never be whole away from the application."""
+    def _abandon_unfinished(self, error: ServingError) -> None:
+        """Take the request whose body will never be whole away from the application, and tell it why."""
         waiting = [entry for entry in self.pipeline if entry[0] is self.cycle]
         if waiting:
             self.pipeline.remove(waiting[0])
             return
         if self.cycle.response_started:
             self._farewell = b""  # its answer has gone out already: nothing more may follow it
+        extensions: Any = self.cycle.scope["extensions"]  # Any: what `on_message_begin` has made
+        extensions[REFUSAL] = error
         self.cycle.disconnected = True
         self.cycle.message_event.set()
 

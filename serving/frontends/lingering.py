@@ -17,7 +17,15 @@ _LINGER_SECONDS = 5.0
 class Lingering:
     """A transport whose close() goes on reading where `reads_on` says that the client still sends."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, reads_on: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        reads_on: Callable[[], bool],
+        unsent: Callable[[], None],
+    ) -> None:
+        """`unsent` is called where the connection is closed and its client has yet to take what was written."""
+        self._unsent = unsent
         self._transport = transport
         self._loop = loop
         self._reads_on = reads_on
@@ -34,11 +42,17 @@ class Lingering:
         """Tell whether nothing more will be sent; what is still received is of no interest then."""
         return self._closed or self._transport.is_closing()
 
+    def has_unsent(self) -> bool:
+        """Tell whether something that was written is not sent yet."""
+        return self._transport.get_write_buffer_size() > 0
+
     def close(self) -> None:
         """Send what has been written, then close, for reading too as soon as the client has stopped sending."""
         if self._closed:
             return
         self._closed = True
+        if self.has_unsent():
+            self._unsent()
         # TLS cannot close one side alone.
         if not self._reads_on() or not self._transport.can_write_eof() or self._transport.is_closing():
             self._transport.close()

@@ -178,7 +178,7 @@ def _call(app: WsgiApp, environ: Environ) -> Reply:
     try:
         iterable = app(environ, start_response)
         parts.extend(iterable)
-    except Exception as error:
+    except Exception as error:  # one that breaks off has no answer
         log.error("event=internal_error path=%r", environ["PATH_INFO"], exc_info=error)
         return error_reply(InternalError("an internal error; the server's log has its cause"))
     finally:

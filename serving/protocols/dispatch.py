@@ -186,6 +186,8 @@ class Dispatcher:
         reply = Reply(reply.status, reply.body, reply.media_type, (*reply.headers, *own))
         if self._observers:
             record = Ended.of(request, reply, route, request_id, error, labels, response, encoding, ended)
+            if request.admission is None:
+                record.client = self._access.client(request.headers)  # its key was known, and did not open this
             for observer in self._observers:
                 observer.finished(record)
         return reply

@@ -92,7 +92,7 @@ def _first(values: Array, count: int) -> Array:
     if count == 0:
         return np.empty(0, dtype=np.intp)
     last = np.partition(values, count - 1)[count - 1]
-    number = last == last
+    number = last == last  # NaN alone differs from itself
     sure = np.flatnonzero(values < last if number else values == values)
     equal = np.flatnonzero(values == last if number else values != values)
     found = np.concatenate((sure, equal[: count - len(sure)]))

@@ -86,10 +86,22 @@ def test_one_whose_body_drips(slow_server: Server, head: bytes) -> None:
 
 
 def test_one_whose_body_stops(slow_server: Server) -> None:
+    before = _ended(slow_server, 'reason="request_timeout"')
     with Connection(slow_server) as connection:
         started = time.monotonic()
         connection.send(_HEAD + HONEST_BODY[:-1])
         _assert_cut(connection, started, BODY_SECONDS)
+    assert _ended(slow_server, 'reason="request_timeout"') == before + 1
+
+
+def test_one_that_leaves_before_its_body_is_whole_is_counted_so(slow_server: Server) -> None:
+    before = _ended(slow_server, 'outcome="cancelled"')
+    with Connection(slow_server) as connection:
+        connection.send(_HEAD + HONEST_BODY[:-1])
+    end = time.monotonic() + _LATE_SECONDS
+    while (now := _ended(slow_server, 'outcome="cancelled"')) == before and time.monotonic() < end:
+        pass
+    assert now == before + 1
 
 
 def test_one_whose_trailers_drip(slow_server: Server) -> None:
@@ -198,6 +210,12 @@ def test_one_that_leaves_before_its_answer_is_counted_so(slow_server: Server) ->
     while _cancelled(slow_server) == before and time.monotonic() < end:
         pass
     assert _cancelled(slow_server) == before + 1
+
+
+def _ended(server: Server, label: str) -> float:
+    """Return how many requests, for whichever model, have ended in this way."""
+    lines = ask(server, "GET", "/metrics").body.decode().splitlines()
+    return sum(float(x.rsplit(" ", 1)[1]) for x in lines if x.startswith("sameway_requests_total") and label in x)
 
 
 def _cancelled(server: Server) -> float:

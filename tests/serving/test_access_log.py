@@ -86,6 +86,13 @@ def test_a_path_is_one_value_of_printable_ascii_whatever_is_in_it(path: str) -> 
     assert words["status"] == "200"
 
 
+@pytest.mark.parametrize("before", range(12))
+def test_a_cut_halves_no_escape(before: int) -> None:
+    found = fields(ended(path="a" * before + "é" * 300), now=0.0)["path"]
+    assert re.fullmatch(r"a*(\\u00e9)+", str(found))
+    assert 250 < len(str(found)) <= 256
+
+
 @pytest.mark.parametrize(
     ("header", "trace_id"),
     [

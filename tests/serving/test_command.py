@@ -8,7 +8,7 @@ import pytest
 
 import cli
 from serving import command, keys
-from serving.settings import Settings
+from serving.settings import OPTIONAL, Settings
 from tests.serving import credentials
 
 
@@ -67,6 +67,12 @@ def test_a_bad_value_in_the_environment_ends_with_2_and_one_line(
 def test_a_bad_flag_ends_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serve", "--port", "-5"]) == 2
     assert "found '-5'" in complaint(capsys)
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_an_empty_flag_ends_with_2_where_an_empty_variable_is_none(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert cli.main(["serve", f"--{name.replace('_', '-')}", ""]) == 2
+    assert complaint(capsys).startswith(f"sameway serve: {name}: expected a value, found an empty flag")
 
 
 def test_a_port_in_use_ends_with_1_and_one_line(toy_repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

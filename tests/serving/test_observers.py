@@ -8,7 +8,7 @@ import pytest
 
 from serving.access_log import AccessLog
 from serving.metrics import Metrics
-from serving.observers import ObserverError, observers_of
+from serving.observers import ObserverError, check_observers, observers_of
 from serving.settings import Settings
 from serving.telemetry import Telemetry
 
@@ -39,6 +39,15 @@ def test_telemetry_goes_first_so_that_the_log_can_name_the_trace(monkeypatch: py
         assert b"sameway_access_log_dropped_total 3.0\n" in metrics.exposition()
         for observer in found:
             observer.close()
+
+
+@pytest.mark.parametrize("name", ["OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_PROTOCOL"])
+def test_what_the_environment_cannot_have_is_known_before_any_worker_begins(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "grpc")
+    with pytest.raises(ObserverError, match=f"{name}: expected"):
+        check_observers(Settings(telemetry=True))
 
 
 def test_a_log_without_an_output_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

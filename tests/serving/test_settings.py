@@ -64,6 +64,13 @@ def test_an_empty_variable_names_no_file_and_no_port(monkeypatch: pytest.MonkeyP
     assert getattr(settings(), name) is None
 
 
+@pytest.mark.parametrize(("host", "keys", "others"), [
+    ("127.0.0.1", None, False), ("::1", None, False), ("0.0.0.0", None, True), ("0.0.0.0", "keys.toml", False),
+])  # fmt: skip
+def test_an_address_of_others_without_keys_is_open(host: str, keys: str | None, others: bool) -> None:
+    assert Settings(host=host, keys=None if keys is None else Path(keys)).open == others
+
+
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMEWAY_TLS_KEY_PASSWORD", "open sesame")
     assert "sesame" not in repr(settings())

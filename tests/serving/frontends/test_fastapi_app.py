@@ -86,7 +86,7 @@ def test_a_body_in_pieces_is_one_body(desk: Desk) -> None:
     run(main)
 
 
-def test_a_body_that_breaks_off_gets_no_answer_and_is_no_request(desk: Desk) -> None:
+def test_a_body_that_breaks_off_gets_no_answer_and_is_counted(desk: Desk) -> None:
     async def main() -> None:
         exchange = Exchange(desk, "/v2/models/toy/infer")
         exchange.inbox.get_nowait()
@@ -96,7 +96,7 @@ def test_a_body_that_breaks_off_gets_no_answer_and_is_no_request(desk: Desk) -> 
         assert exchange.sent == []
 
     run(main)
-    assert desk.outcomes() == {}
+    assert desk.outcomes() == {("toy", "1", "cancelled", "cancelled"): 1}
 
 
 @pytest.mark.parametrize("length", [b"10001", b"1099511627776", b"9" * 4_000])

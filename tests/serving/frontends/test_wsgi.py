@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from serving.frontends.asgi import LEAVING as EDGE_LEAVING
 from serving.frontends.flask_app import create_app
@@ -83,7 +83,7 @@ class Exchange:
         self._endpoint = endpoint
         self._body = body
         extensions = {EDGE_LEAVING: self._watch}
-        self._scope = {"type": "http", "method": method, "path": path, "http_version": "1.1", "headers": []}
+        self._scope: Scope = {"type": "http", "method": method, "path": path, "http_version": "1.1", "headers": []}
         self._scope["extensions"] = extensions
 
     def _watch(self, leaves: Callable[[], None]) -> Callable[[], None]:
@@ -184,4 +184,5 @@ def test_an_application_that_breaks_off_is_logged(slow: Desk, caplog: pytest.Log
     exchange = asyncio.run(_infer(slow, endpoint).run())
     assert exchange.sent[0]["status"] == 500
     assert b"the cause" not in exchange.sent[1]["body"]
-    assert "event=internal_error" in caplog.text and "the cause" in caplog.text
+    assert "event=internal_error" in caplog.text
+    assert "the cause" in caplog.text

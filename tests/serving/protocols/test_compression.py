@@ -33,7 +33,8 @@ def test_what_is_inflated_counts_until_it_is_answered(desk: Desk) -> None:
     first = desk.begin("POST", INFER, BODY, GZIP)
     assert isinstance(first, Waiting)
     second = desk.begin("POST", INFER, BODY, GZIP)
-    assert isinstance(second, Reply) and second.status == 503
+    assert isinstance(second, Reply)
+    assert second.status == 503
     first.abandoned()
     third = desk.begin("POST", INFER, BODY, GZIP)
     assert isinstance(third, Waiting)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from serving.access import PREDICT, Access
 from serving.errors import BodyTooLarge
 from serving.protocols.dispatch import Waiting
 from serving.protocols.ending import Ended
 from serving.protocols.route import HttpRequest, Pending, Reply, Route
 from serving.request import InferResponse
 from tests import toys
+from tests.serving import credentials
 from tests.serving.desk import Desk, infer_body, png
 
 INFER = "/v2/models/toy/infer"
@@ -164,3 +166,20 @@ def test_answers_without_a_model_are_not_taken_for_one(desk: Desk, notes: Notes)
     waiting = Waiting(desk.dispatcher, Route("POST", "/", held), request, Pending(future, 0.0, lambda _: Reply(200, b"{}")))
     assert "sameway-version" not in dict(waiting.reply().headers)
     assert notes.only().response is None
+
+
+def test_who_was_refused_is_named_by_its_key(toy_repository: Path) -> None:
+    notes = Notes()
+    access = Access(credentials.known(concurrent=1))
+    desk = Desk(toy_repository, access=access, observers=[notes], load=False)
+    try:
+        admission = access.admit(PREDICT, credentials.bearer("predict"), on_management=False)
+        for path, name, status in (("/metrics", "predict", 403), (INFER, "predict", 429)):
+            method = "GET" if path == "/metrics" else "POST"
+            assert desk.ask(method, path, b"", credentials.bearer(name)).status == status
+            assert notes.all[-1].client == name
+        assert desk.ask("GET", "/metrics", b"", {"authorization": "Bearer nobody"}).status == 401
+        assert notes.all[-1].client is None
+        admission.end()
+    finally:
+        desk.close()
