@@ -132,7 +132,7 @@ def _tracer(entries: Entries, samples: Sequence[Sample]) -> list[Verdict]:
     """Hold the tracer's totals against the ledger.
 
     Who hung up may have been answered nevertheless, and too late to know it: such a request may be counted in either way,
-    once. One that was cut before it was whole is none. Everything else has to be equal.
+    once. One that was cut before it was whole is cancelled, if its head had come. Everything else has to be equal.
     """
     ours, cut = Counter[totals.End](), Counter[str]()
     versions = Counter[str]()
@@ -145,8 +145,8 @@ def _tracer(entries: Entries, samples: Sequence[Sample]) -> list[Verdict]:
             rows[facts[0]] += sent.rows
         elif event == "ERR":
             ours["refused", facts[1]] += 1
-        elif event == "CUT" and facts[0] != "before":
-            cut["good" if sent.wants == 200 else "bad"] += 1
+        elif event == "CUT":
+            cut["good" if sent.wants == 200 or facts[0] == "before" else "bad"] += 1
     theirs = totals.ended(samples, tracer.MODEL)
     surplus = theirs - ours
     missing = [f"{count} × {end}" for end, count in (ours - theirs).items()]

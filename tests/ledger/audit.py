@@ -36,8 +36,8 @@ def audit(entries: Entries, totals: Totals, report: Report) -> None:
     for key in ours:
         if theirs[key] < ours[key]:
             report.blame(Fault.TOTALS, f"{' '.join(key)}: the client had {ours[key]:,}, the server counts {theirs[key]:,}")
-    # A request cut before it was whole is none to the server; one that waited may have been noticed in any state.
-    unknown = cut["waiting"] + cut["along"] + report.ends["LOST"]
+    # A request cut before its head was whole is none to the server; any other may have been noticed in any state.
+    unknown = cut.total() + report.ends["LOST"]
     seen = theirs.total() - ours.total()
     if not 0 <= seen <= unknown:
         text = f"the server counts {theirs.total():,} requests, the client {ours.total():,} and {unknown:,} that it gave up"
