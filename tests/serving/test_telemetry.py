@@ -308,3 +308,12 @@ def test_a_collector_that_is_not_there_keeps_no_server_from_its_end(
 
 def test_off_nobody_observes(toy_repository: Path) -> None:
     assert process.wired_alone(Settings(repository=toy_repository)).observers == ()
+
+
+def test_a_client_s_tracestate_is_not_written_into_the_log(toy_repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    with serving(toy_repository, "--telemetry") as server:
+        junk = {"traceparent": SAMPLED, "tracestate": "level=ERROR event=forged x,"}
+        assert server.ask("GET", "/v2/nothing", headers=junk).status == 404
+        assert server.stop() == 0
+        assert "forged" not in "".join(server.log)
