@@ -21,6 +21,9 @@ from serving.triton_config import TritonConfig
 
 log = logging.getLogger(__name__)
 
+#: Names that could be asked for statistics and nothing else.
+_TAKEN = frozenset({"stats"})
+
 #: Format → what Triton calls its file.
 _FILES = {"onnx": "model.onnx", "torchscript": "model.pt"}
 
@@ -61,6 +64,8 @@ def open_version(repository: Repository, name: str, number: int, policy: Unverif
     Raise RepositoryError, ConfigError or BackendError. A folder that holds a manifest is what the manifest says or it is
     refused: a damaged manifest makes no third-party model.
     """
+    if name in _TAKEN:
+        raise ConfigError(f"model name: expected another than {name!r}: /v2/models/{name} is a path of the protocol's own")
     configured = _configured(repository, name)
     config = configured.config
     if configured.triton is not None and configured.triton.ignored and not configured.own:

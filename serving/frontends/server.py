@@ -19,6 +19,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.frontends.handshakes import Handshakes
 from serving.frontends.http_edge import HttpEdge
 from serving.frontends.shared import Process
 from serving.limits import Limits
@@ -109,10 +110,18 @@ class Server(uvicorn.Server):
 
     async def _accept(self, listener: socket.socket) -> None:
         """Accept connections as uvicorn does, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
-        server = await asyncio.get_running_loop().create_server(
-            self._edge, sock=listener, backlog=self.config.backlog, **self._tls()
-        )
+        tls = self.config.ssl
+        if tls is not None:
+            seconds = self._limits.head_seconds
+            handshakes = Handshakes(listener, self._edge, tls, seconds=seconds, crowded=self._crowded)
+            self.servers.append(handshakes)  # type: ignore[arg-type]  # uvicorn closes it, and no more
+            return
+        server = await asyncio.get_running_loop().create_server(self._edge, sock=listener, backlog=self.config.backlog)
         self.servers.append(server)
+
+    def _crowded(self, handshakes: int) -> bool:
+        """Tell whether there are so many sockets that one more is not even told so; the edge counts in the same way."""
+        return handshakes + len(self.server_state.connections) >= 2 * self._limits.connections
 
     def _edge(self) -> asyncio.Protocol:
         """Return the protocol of a new connection, made as uvicorn makes it: it types it as any protocol."""

@@ -275,3 +275,9 @@ def test_reading_a_configuration_imports_no_runtime(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"torch", "onnxruntime", "fastapi", "prometheus_client", "onnx"}
+
+
+def test_a_model_cannot_have_the_name_of_a_path(tmp_path: Path) -> None:
+    toys.publish(tmp_path, "stats")
+    with pytest.raises(ConfigError, match="expected another than 'stats'"):
+        open_version(Repository(tmp_path), "stats", 1, UnverifiedPolicy())
