@@ -31,7 +31,8 @@ from proofs.verdict import Verdict, at_least, at_most, exit_code, none_of, table
 from tests.ledger import ledger, tracer
 from tests.ledger.client import Settings
 from tests.ledger.judge import judge
-from tests.ledger.ledger import Entries, Ledger, Sent
+from tests.ledger.ledger import Entries, Sent
+from tests.ledger.plan import Request as Planned
 from tests.ledger.plan import plan
 from tests.ledger.prove import record, uvloop_runner
 from tests.ledger.publish import publish
@@ -43,22 +44,21 @@ _TABLE = 4
 
 
 class _Swap:
-    """Publishes and loads the tracer's second version once half of the requests are sent, beside the client's event loop."""
+    """Publishes and loads the tracer's second version in the middle of a plan, beside the client's event loop."""
 
-    def __init__(self, server: Server, root: Path, half: int) -> None:
-        self._server, self._root, self._half = server, root, half
+    def __init__(self, server: Server, root: Path) -> None:
+        self._server, self._root = server, root
         self._thread = threading.Thread(target=self._run, name="swap")
         self.status = 0
 
-    def tick(self, writer: Ledger) -> None:
-        """Begin, if it is time."""
-        if writer.counts["SENT"] >= self._half and not self._thread.is_alive() and not self.status:
-            self._thread.start()
-
-    def end(self) -> None:
-        """Wait until the swap is done."""
-        if self._thread.ident is not None:
-            self._thread.join()
+    def amid(self, requests: Iterable[Planned], count: int) -> Iterator[Planned]:
+        """Yield the requests of a plan; begin at half of them, and wait at three quarters, so that some meet what is new."""
+        for number, request in enumerate(requests):
+            if number == count // 2:
+                self._thread.start()
+            elif number == count * 3 // 4:
+                self._thread.join()
+            yield request
 
     def _run(self) -> None:
         publish(self._root)
@@ -73,10 +73,9 @@ def prove(frontend: str, *, workers: int, requests: int, seed: int = 1) -> list[
         graphs.publish_lookup(root)
         with running(root, "--management", "--workers", str(workers), frontend=frontend) as server:
             server.until(lambda: server.logged("loaded") == workers, "loaded by every worker")
-            swap = _Swap(server, root, requests // 2)
+            swap = _Swap(server, root)
             with uvloop_runner() as runner:
                 lookups = runner.run(_drive(server, file, swap, requests=requests, seed=seed))
-            swap.end()
             samples = totals.at_rest(server)
             statistics = _statistics(server)
             unexpected = [line for line in server.errors() if "event=inference_failed" not in line]
@@ -109,7 +108,7 @@ async def _drive(server: Server, file: Path, swap: _Swap, *, requests: int, seed
         )
     )  # fmt: skip
     try:
-        await record(settings, plan(seed, requests), requests, file, swap.tick)
+        await record(settings, swap.amid(plan(seed, requests), requests), requests, file)
     finally:
         over.set()
     return await lookups
