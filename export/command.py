@@ -4,7 +4,7 @@ Every saved file is opened as a stranger would and compared with the eager model
 pass and become the model's next version together, or nothing is published.
 
 exit codes:
-  0  published
+  0  published; with --dry-run, all files agree
   1  a file differs from the eager model: nothing published
   2  could not run: no checkpoint, unknown model, a format that cannot express the model or that this machine cannot open
      ("not checked here"), a repository that cannot be written
@@ -18,7 +18,8 @@ from rich.console import Console
 
 from export import report
 from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
-from export.publish import Publication, publish_checkpoint
+from export.publish import Publication, publish
+from export.subject import of_checkpoint
 from models import spec
 from models.repository import Repository, RepositoryError
 from models.signing import SigningError, signer
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, publish nothing")
     parser.add_argument(
         "--sign", type=Path, default=None, metavar="KEYFILE", help="sign the manifest with this Ed25519 key; none: unsigned"
     )
@@ -52,14 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
         model = spec.find(checkpoint.origin.model)
         signs = None if arguments.sign is None else signer(arguments.sign)
         with status.status(f"{model.name}: starting") as line:
-            publication = publish_checkpoint(
-                model,
-                checkpoint,
+            line.update(f"{model.name}: rebuilding the network from its checkpoint")
+            options = Options(arguments.opset, arguments.torchscript)
+            publication = publish(
+                of_checkpoint(model, checkpoint, options=options, data_dir=arguments.data_dir),
                 Repository(arguments.repository),
                 arguments.formats,
-                options=Options(arguments.opset, arguments.torchscript),
-                data_dir=arguments.data_dir,
                 signer=signs,
+                dry_run=arguments.dry_run,
                 tell=lambda step: line.update(f"{model.name}: {step}"),
             )
     except (CheckpointError, DataError, ExportError, RepositoryError, SigningError, UnknownModel) as error:
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _exit_code(publication: Publication) -> int:
     """Return 1 if any file is known to be wrong, though another could not even be made: that is the graver news."""
-    if publication.version is not None:
+    if publication.passed:
         return 0
     return 1 if any(result.artifact and not result.passed for result in publication.results) else 2
 

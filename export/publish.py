@@ -1,25 +1,20 @@
-"""From a checkpoint to the next version in the repository: export every format, check each, publish all or nothing."""
+"""From a model to the next version in the repository: export every format, check each, publish all or nothing."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from export import golden, parity, reference
-from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, ExportError, ExportSource, Options, exporter_of
+from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource, exporter_of
 from export.free_axes import Proof, proofs
 from export.reference import Reference
+from export.subject import Subject
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
 from models.signing import Signer
-from models.spec import ModelSpec
-from training import checkpoint as checkpoints
-from training.checkpoint import Checkpoint
-
-#: Held-out samples that parity looks at. A fault in one weight must meet an input that shows it: of the 400 weights of
-#: digits' first convolution, each changed by 1 %, all are caught with 128 samples, the faintest at 2.4 times the tolerance.
-#: Four times as many, because the next network may be surer of most of them; they take a second or two.
-SAMPLES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +38,32 @@ class FormatResult:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All that one export came to. `version` is None unless every format passed: then nothing was published."""
+    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run."""
 
     model: str
     results: tuple[FormatResult, ...]
     version: ModelVersion | None
 
+    @property
+    def passed(self) -> bool:
+        """Whether every format exists and agrees with the eager model."""
+        return all(result.passed for result in self.results)
 
-def publish_checkpoint(
-    spec: ModelSpec,
-    checkpoint: Checkpoint,
+
+def publish(
+    subject: Subject,
     repository: Repository,
     formats: Sequence[str] = DEFAULT_FORMATS,
     *,
-    options: Options = DEFAULTS,
-    data_dir: Path | None = None,
     signer: Signer | None = None,
+    dry_run: bool = False,
     tell: Callable[[str], None] = lambda step: None,
 ) -> Publication:
-    """Export the checkpoint in every format and publish them as the model's next version if all agree with the eager model.
+    """Export the model in every format and publish them as its next version if all agree with the eager model.
 
-    A format that fails does not keep the others from being tried. `signer` signs the manifest. `tell` hears of each step as
-    it begins. Raise CheckpointError, DataError, ExportError or RepositoryError where nothing can be exported at all; nothing
-    is left behind.
+    A format that fails does not keep the others from being tried. `signer` signs the manifest. `dry_run` checks everything
+    and publishes nothing. `tell` hears of each step as it begins. Raise ExportError or RepositoryError where nothing can be
+    exported at all; nothing is left behind.
     """
     wanted = tuple(dict.fromkeys(formats))
     for format in wanted:
@@ -73,43 +71,43 @@ def publish_checkpoint(
             raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
     if not wanted:
         raise ExportError(f"formats: expected one or more of {', '.join(FORMATS)}, found none")
-    with repository.staging(spec.name) as staged:
-        tell("rebuilding the network from its checkpoint")
-        source = source_of(spec, checkpoint, options=options, data_dir=data_dir)
+    source = subject.source
+    with _workplace(repository, subject.name, dry_run=dry_run) as staged:
         tell(f"measuring the eager model's noise floor on {source.rows} samples")
         measured = reference.measure(source)
         others = proofs(source)
         results = tuple(_export(format, source, measured, others, staged, tell=tell) for format in wanted)
-        if not all(result.passed for result in results):
-            return Publication(spec.name, results, None)
+        publication = Publication(subject.name, results, None)
+        if dry_run or not publication.passed:
+            return publication
         tell("publishing")
         try:
             sample = golden.write(source, measured, staged)
         except OSError as error:
             raise RepositoryError(f"cannot write {golden.FILENAME}: {error.strerror or error}") from error
         manifest = Manifest(
-            model=spec.name,
+            model=subject.name,
             version=0,  # the repository gives the number
             published=datetime.now(UTC).isoformat(timespec="seconds"),
-            signature=spec.signature,
-            content=spec.content,
+            signature=source.signature,
+            content=subject.content,
             artifacts=tuple(result.artifact for result in results if result.artifact is not None),
             golden=sample,
-            checkpoint=checkpoint.sha256,
-            origin=checkpoint.origin,
+            checkpoint=subject.weights,
+            origin=subject.origin,
         )
-        return Publication(spec.name, results, repository.publish(staged, manifest, signer=signer))
+        return replace(publication, version=repository.publish(staged, manifest, signer=signer))
 
 
-def source_of(
-    spec: ModelSpec, checkpoint: Checkpoint, *, options: Options = DEFAULTS, data_dir: Path | None = None
-) -> ExportSource:
-    """Return what exporters work from: the trained serving module in eval mode, and real held-out samples."""
-    network = spec.build()
-    checkpoints.restore(checkpoint, network)
-    module = spec.serving_module(network).eval()
-    samples = spec.samples(max(SAMPLES, spec.signature.max_batch_size), data_dir)
-    return ExportSource(module, spec.signature, samples, options)
+@contextmanager
+def _workplace(repository: Repository, model: str, *, dry_run: bool) -> Iterator[Path]:
+    """Give a folder for the artifacts: where the repository can publish it from, or in a dry run anywhere."""
+    if not dry_run:
+        with repository.staging(model) as staged:
+            yield staged
+        return
+    with tempfile.TemporaryDirectory(prefix="sameway-") as folder:
+        yield Path(folder)
 
 
 def _export(

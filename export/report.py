@@ -24,6 +24,9 @@ def show(publication: Publication, console: Console) -> None:
         for fault in result.faults:
             console.print(Text(f"{result.format}: {fault}", style="red"), soft_wrap=True)
     version = publication.version
+    if version is None and publication.passed:
+        console.print(Text(f"{publication.model}: all agree; a dry run, nothing published", style="bold green"))
+        return
     if version is None:
         console.print(Text(f"{publication.model}: nothing published", style="bold red"))
         return

@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import cli
-from export.exporter import ExportError, ExportSource
+from export.exporter import ExportError, ExportSource, Run
 from export.torchscript import TorchScriptExporter
 from models import spec as specs
 from models.repository import Repository
 from models.signing import Trust
 from models.spec import DataError, ModelSpec, UnknownModel
-from models.tensors import Array
+from models.tensors import Array, Signature
 from tests.export import checkpoints
 from training import checkpoint
 
@@ -190,7 +190,7 @@ def test_an_unknown_format_is_a_wrong_command_line(formats: str, capsys: pytest.
 def test_the_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["export", "--help"])
-    assert "0  published\n" in capsys.readouterr().out
+    assert "0  published; with --dry-run, all files agree\n" in capsys.readouterr().out
 
 
 def test_a_signed_export_is_believed_by_who_trusts_its_key(folder: Path) -> None:
@@ -241,3 +241,21 @@ def test_an_exported_program_is_published_when_asked_for(folder: Path) -> None:
     assert cli.main(["export", "toy", "--formats", "exported_program,onnx"]) == 0
     version = Repository(folder / "models").open("toy", 1)
     assert [artifact.file for artifact in version.manifest.artifacts] == ["model.pt2", "model.onnx"]
+
+
+def test_a_dry_run_checks_everything_and_leaves_the_repository_as_it_is(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(folder)
+    assert export("toy", "--dry-run") == 0
+    assert "toy: all agree; a dry run, nothing published" in capsys.readouterr().out
+    opened = TorchScriptExporter.open
+
+    def wrong(self: TorchScriptExporter, path: Path, signature: Signature) -> Run:
+        run = opened(self, path, signature)
+        return lambda inputs: {name: output + 1 for name, output in run(inputs).items()}
+
+    monkeypatch.setattr(TorchScriptExporter, "open", wrong)
+    assert export("toy", "--dry-run") == 1
+    assert "toy: nothing published" in capsys.readouterr().out
+    assert not (folder / "models").exists()

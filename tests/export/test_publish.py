@@ -15,7 +15,8 @@ from onnx import numpy_helper
 import cli
 from export.exporter import FORMATS, ExportError, ExportSource, Options, exporter_of
 from export.onnx import OnnxExporter
-from export.publish import SAMPLES, publish_checkpoint
+from export.publish import publish
+from export.subject import SAMPLES, of_checkpoint
 from export.torchscript import TorchScriptExporter
 from models import spec as specs
 from models.repository import Repository, RepositoryError
@@ -34,7 +35,7 @@ def test_every_format_is_published_with_its_proof(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
     steps: list[str] = []
-    publication = publish_checkpoint(checkpoints.spec(), saved, repository, list(FORMATS), tell=steps.append)
+    publication = publish(of_checkpoint(checkpoints.spec(), saved), repository, list(FORMATS), tell=steps.append)
     version = publication.version
     assert version is not None
     manifest = version.manifest
@@ -61,14 +62,14 @@ def test_a_second_export_is_the_next_version(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
     for _ in range(2):
-        publish_checkpoint(checkpoints.spec(), saved, repository, ["torchscript"])
+        publish(of_checkpoint(checkpoints.spec(), saved), repository, ["torchscript"])
     assert repository.versions("toy") == [1, 2]
 
 
 def test_the_same_checkpoint_gives_the_same_files(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
-    one, other = (publish_checkpoint(checkpoints.spec(), saved, repository, ["onnx"]).version for _ in range(2))
+    one, other = (publish(of_checkpoint(checkpoints.spec(), saved), repository, ["onnx"]).version for _ in range(2))
     assert one is not None
     assert other is not None
     assert one.manifest.artifacts[0] == other.manifest.artifacts[0]
@@ -99,7 +100,7 @@ def tamper(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]) -> N
 def test_one_wrong_format_publishes_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tamper(monkeypatch, lambda path: change_weight(path, "convolution.weight", 0, 1.01))
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint"), repository)
+    publication = publish(of_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint")), repository)
     assert publication.version is None
     assert [(result.format, result.passed) for result in publication.results] == [("onnx", False), ("torchscript", True)]
     assert leftovers(repository) == []
@@ -113,7 +114,7 @@ def test_a_format_that_cannot_be_exported_leaves_the_others_their_say(
 
     monkeypatch.setattr(OnnxExporter, "export", cannot)
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint"), repository)
+    publication = publish(of_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint")), repository)
     assert [(result.error, result.passed) for result in publication.results] == [
         ("onnx: no such operator", False),
         (None, True),
@@ -148,7 +149,7 @@ def test_a_network_that_answers_no_numbers_is_not_published(tmp_path: Path, weig
     with torch.no_grad():
         network.get_parameter(f"linear.{weights}")[3] = value
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint", network), repository)
+    publication = publish(of_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint", network)), repository)
     assert publication.version is None
     for result in publication.results:
         assert any(" not finite: " in fault for fault in result.faults)
@@ -163,7 +164,7 @@ def test_a_disk_that_is_full_when_an_artifact_is_written(tmp_path: Path, monkeyp
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
     monkeypatch.setattr(Path, "write_bytes", full)
-    publication = publish_checkpoint(checkpoints.spec(), saved, repository, ["torchscript"])
+    publication = publish(of_checkpoint(checkpoints.spec(), saved), repository, ["torchscript"])
     assert publication.results[0].error == "torchscript: cannot write model.pt: No space left on device"
     assert publication.version is None
     assert leftovers(repository) == []
@@ -183,7 +184,7 @@ def test_a_disk_that_is_full_later(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     repository = Repository(tmp_path / "models")
     monkeypatch.setattr(function, full)
     with pytest.raises(RepositoryError, match=message):
-        publish_checkpoint(checkpoints.spec(), saved, repository, ["torchscript"])
+        publish(of_checkpoint(checkpoints.spec(), saved), repository, ["torchscript"])
     assert leftovers(repository) == []
 
 
@@ -192,7 +193,7 @@ def test_a_repository_that_cannot_be_written_is_told_before_any_work(tmp_path: P
     (tmp_path / "models").write_text("a file")
     steps: list[str] = []
     with pytest.raises(RepositoryError, match=r"cannot write to .*models/toy: "):
-        publish_checkpoint(checkpoints.spec(), saved, Repository(tmp_path / "models"), tell=steps.append)
+        publish(of_checkpoint(checkpoints.spec(), saved), Repository(tmp_path / "models"), tell=steps.append)
     assert steps == []
 
 
@@ -200,18 +201,18 @@ def test_weights_of_another_network_leave_nothing(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint", torch.nn.Linear(2, 2))
     repository = Repository(tmp_path / "models")
     with pytest.raises(CheckpointError):
-        publish_checkpoint(checkpoints.spec(), saved, repository)
+        publish(of_checkpoint(checkpoints.spec(), saved), repository)
     assert leftovers(repository) == []
 
 
 def test_a_format_asked_for_twice_is_exported_once_and_none_is_an_error(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), saved, repository, ["torchscript", "torchscript"])
+    publication = publish(of_checkpoint(checkpoints.spec(), saved), repository, ["torchscript", "torchscript"])
     assert [result.format for result in publication.results] == ["torchscript"]
     for formats, message in (([], "formats: expected one or more"), (["onnxx"], "format: expected one of")):
         with pytest.raises(ExportError, match=message):
-            publish_checkpoint(checkpoints.spec(), saved, repository, formats)
+            publish(of_checkpoint(checkpoints.spec(), saved), repository, formats)
 
 
 def test_a_file_that_lies_about_its_batch_axis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +230,7 @@ def test_a_file_that_lies_about_its_batch_axis(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(TorchScriptExporter, "open", fixed)
     saved = checkpoint.load(checkpoints.save(tmp_path / "checkpoint").path)
-    publication = publish_checkpoint(checkpoints.spec(), saved, Repository(tmp_path / "models"), ["torchscript"])
+    publication = publish(of_checkpoint(checkpoints.spec(), saved), Repository(tmp_path / "models"), ["torchscript"])
     assert publication.results[0].faults[0].startswith("probabilities: cannot run on batches of 1: RuntimeError")
 
 
@@ -239,7 +240,7 @@ def test_a_format_that_this_machine_cannot_open_is_not_published(tmp_path: Path,
 
     monkeypatch.setattr(OnnxExporter, "open", cannot)
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint"), repository)
+    publication = publish(of_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint")), repository)
     assert publication.version is None
     assert [(result.exported, result.error, result.passed) for result in publication.results] == [
         (True, "onnx: cannot open model.onnx: opset 99 is not supported; exported, but not checked here", False),
@@ -253,7 +254,7 @@ def test_a_format_whose_package_is_missing_leaves_the_others_their_say(
 ) -> None:
     monkeypatch.setattr("export.exporter.FORMATS", {**FORMATS, "onnx": "export.no_such_exporter:Exporter"})
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint"), repository)
+    publication = publish(of_checkpoint(checkpoints.spec(), checkpoints.save(tmp_path / "checkpoint")), repository)
     first, second = publication.results
     assert (first.exported, first.passed, second.passed) == (False, False, True)
     assert str(first.error).startswith("onnx: needs the package 'export.no_such_exporter'")
@@ -263,7 +264,7 @@ def test_a_format_whose_package_is_missing_leaves_the_others_their_say(
 def test_the_options_reach_the_files(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
-    publication = publish_checkpoint(checkpoints.spec(), saved, repository, ["onnx"], options=Options(opset=21))
+    publication = publish(of_checkpoint(checkpoints.spec(), saved, options=Options(opset=21)), repository, ["onnx"])
     assert publication.version is not None
     model = onnx.load(publication.version.path / "model.onnx")
     assert [imported.version for imported in model.opset_import if not imported.domain] == [21]

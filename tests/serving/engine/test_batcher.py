@@ -6,7 +6,6 @@ from collections.abc import Hashable, Iterator
 import numpy as np
 import pytest
 
-from serving.engine import batcher as module
 from serving.engine.batcher import Batcher, Entry
 from serving.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from serving.request import InferRequest
@@ -17,25 +16,14 @@ PATIENCE = 20.0
 
 def entry(rows: int = 1, *, shape: Hashable = (), expires_in: float = PATIENCE, priority: int = 0) -> Entry:
     request = InferRequest("toy", None, {"x": np.zeros(rows, np.float32)})
-    return Entry(request, rows=rows, shape=shape, deadline=module.time.monotonic() + expires_in, priority=priority)
-
-
-class StoppedClock:
-    """Stands for the module `time` of the batcher: deadlines and estimates are compared to the digit on any machine."""
-
-    def __init__(self) -> None:
-        self.now = time.monotonic()
-
-    def monotonic(self) -> float:
-        return self.now
+    return Entry(request, rows=rows, shape=shape, deadline=time.monotonic() + expires_in, priority=priority)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
-    """Stop the batcher's clock."""
-    stopped = StoppedClock()
-    monkeypatch.setattr(module, "time", stopped)
-    return stopped
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock: deadlines and estimates are then compared to the digit, however slow the machine."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
 
 
 def batcher(*, batch_rows: int = 4, queue_rows: int = 16, delay_seconds: float = 0.0) -> Batcher:
@@ -193,7 +181,7 @@ def test_retry_after_is_a_second_before_anything_was_measured() -> None:
     assert refused.value.retry_after_seconds == 1
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_retry_after_counts_the_batch_that_runs() -> None:
     room = batcher(batch_rows=4, queue_rows=4)
     room.finished(4, 5.0)
@@ -205,7 +193,7 @@ def test_retry_after_counts_the_batch_that_runs() -> None:
     assert refused.value.retry_after_seconds == 10
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_who_cannot_be_answered_in_time_is_refused_with_the_time_it_takes_and_the_time_it_had() -> None:
     room = batcher(batch_rows=4, queue_rows=100)
     room.finished(4, 1.0)
@@ -217,7 +205,7 @@ def test_who_cannot_be_answered_in_time_is_refused_with_the_time_it_takes_and_th
     assert room.rows() == 16
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_before_anything_was_measured_nobody_is_refused_for_the_estimate() -> None:
     room = batcher(queue_rows=1_000)
     filled(room, *[entry(expires_in=0.5) for _ in range(1_000)])
@@ -233,7 +221,7 @@ def test_an_idle_server_refuses_nobody_whatever_it_has_measured() -> None:
     assert room.rows() == 0
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_after_one_slow_batch_requests_are_soon_accepted_again() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     for _ in range(20):
@@ -243,7 +231,7 @@ def test_after_one_slow_batch_requests_are_soon_accepted_again() -> None:
     room.put(entry(expires_in=0.5))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_after_a_first_batch_that_was_slow_requests_are_soon_accepted_again() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 2.0)
@@ -255,7 +243,7 @@ def test_after_a_first_batch_that_was_slow_requests_are_soon_accepted_again() ->
     room.put(entry(expires_in=0.5))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_a_model_that_has_become_slower_is_noticed() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 0.001)
@@ -266,30 +254,30 @@ def test_a_model_that_has_become_slower_is_noticed() -> None:
         room.put(entry(expires_in=1.0))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_a_batch_that_does_not_end_is_not_believed_to_end_at_once() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 0.001)
     filled(room, entry())
     assert room.take() is not None
-    room._ends = dict.fromkeys(room._ends, module.time.monotonic() - 3.0)  # it should have ended three seconds ago
+    room._ends = dict.fromkeys(room._ends, time.monotonic() - 3.0)  # it should have ended three seconds ago
     with pytest.raises(Overloaded, match=r"would take 3\.\d+ s"):
         room.put(entry(expires_in=2.0))
     room.put(entry(expires_in=4.0))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_several_busy_instances_share_what_waits() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 1.0)
-    room._ends = dict.fromkeys(range(4), module.time.monotonic())
+    room._ends = dict.fromkeys(range(4), time.monotonic())
     filled(room, *[entry() for _ in range(8)])
     room.put(entry(expires_in=3.5))
     with pytest.raises(Overloaded):
         room.put(entry(expires_in=1.5))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_a_reserve_that_lets_nobody_wait_is_given_up_by_those_who_need_not() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 0.01)
@@ -306,7 +294,7 @@ def test_a_reserve_that_lets_nobody_wait_is_given_up_by_those_who_need_not() -> 
     room.put(entry(expires_in=0.06))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_only_those_of_the_same_or_a_better_priority_are_ahead() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 1.0)
@@ -318,7 +306,7 @@ def test_only_those_of_the_same_or_a_better_priority_are_ahead() -> None:
         room.put(entry(priority=3, expires_in=1.5))
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("stopped_clock")
 def test_batches_that_cannot_be_filled_are_not_counted_as_full() -> None:
     room = batcher(batch_rows=4, queue_rows=1_000)
     room.finished(3, 1.0)
