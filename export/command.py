@@ -7,16 +7,17 @@ exit codes:
   0  published; with --dry-run, all files agree
   1  a file differs from the eager model: nothing published
   2  could not run: no checkpoint, unknown model, a format that cannot express the model or that this machine cannot open
-     ("not checked here"), a repository that cannot be written
+     ("not checked here"), a repository or a report that cannot be written
 """
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from export import report
+from export import report, report_html, report_json, report_junit
 from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
 from export.publish import Publication, publish
 from export.subject import of_checkpoint
@@ -26,6 +27,9 @@ from models.signing import SigningError, signer
 from models.spec import DataError, UnknownModel
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint, CheckpointError
+
+#: The report that CI systems look for by its name, written also where nothing could be compared.
+JUNIT = "junit.xml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
+    parser.add_argument(
+        "--report", type=Path, default=None, metavar="FOLDER", help="write report.json, junit.xml and report.html there"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, publish nothing")
     parser.add_argument(
         "--sign", type=Path, default=None, metavar="KEYFILE", help="sign the manifest with this Ed25519 key; none: unsigned"
@@ -66,12 +73,36 @@ def run(arguments: argparse.Namespace) -> int:
             )
     except (CheckpointError, DataError, ExportError, RepositoryError, SigningError, UnknownModel) as error:
         sys.stderr.write(f"sameway export: {error}\n")
+        if arguments.report is not None:
+            _write(arguments.report, {JUNIT: report_junit.could_not_run(str(arguments.checkpoint), str(error))})
         return 2
     report.show(publication, report.terminal())
     for result in publication.results:
         if result.error is not None:
             sys.stderr.write(f"sameway export: {result.error}\n")
-    return _exit_code(publication)
+    written = arguments.report is None or _write(arguments.report, _reports(publication, dry_run=arguments.dry_run))
+    # A file known to be wrong stays the graver news.
+    return _exit_code(publication) or (0 if written else 2)
+
+
+def _reports(publication: Publication, *, dry_run: bool) -> dict[str, bytes]:
+    return {
+        "report.json": report_json.to_bytes(publication, dry_run=dry_run),
+        JUNIT: report_junit.to_bytes(publication),
+        "report.html": report_html.to_bytes(publication, dry_run=dry_run),
+    }
+
+
+def _write(folder: Path, reports: Mapping[str, bytes]) -> bool:
+    """Write the files of a report; say so and return False where that fails, for a gate without its report is no gate."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in reports.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        sys.stderr.write(f"sameway export: --report {folder}: {error.strerror or error}\n")
+        return False
+    return True
 
 
 def _exit_code(publication: Publication) -> int:

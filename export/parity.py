@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export import tolerance
+from export import evidence, tolerance
+from export.evidence import Evidence
 from export.exporter import Run, first_line
 from export.reference import OutputReference, Reference
 from models.manifest import OutputParity, ParityReport
@@ -25,10 +26,11 @@ _Batches = Mapping[int, Sequence[Mapping[str, Array]]]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A parity report, and one sentence for each output that did not pass."""
+    """A parity report, one sentence for each output that did not pass, and evidence for each that could be compared."""
 
     report: ParityReport
     faults: tuple[str, ...]
+    evidence: Mapping[str, Evidence]
 
 
 def batch_sizes(signature: Signature) -> tuple[int, ...]:
@@ -50,8 +52,12 @@ def compare(format: str, run: Run, reference: Reference, *, sizes: Sequence[int]
         except Exception as error:  # noqa: BLE001 - each runtime has errors of its own, and a stranger meets them all
             failure = failure or f"cannot run on batches of {size}: {first_line(error)}"
     judged = [_judge(output, batches, failure) for output in reference.outputs.values()]
-    report = ParityReport(format, tuple(sizes), reference.rows, tuple(parity for parity, _ in judged))
-    return Comparison(report, tuple(f"{parity.output}: {fault}" for parity, fault in judged if fault is not None))
+    report = ParityReport(format, tuple(sizes), reference.rows, tuple(parity for parity, _, _ in judged))
+    return Comparison(
+        report,
+        tuple(f"{parity.output}: {fault}" for parity, fault, _ in judged if fault is not None),
+        {parity.output: evidence for parity, _, evidence in judged if evidence is not None},
+    )
 
 
 def _answer(run: Run, inputs: Tensors, size: int) -> list[dict[str, Array]]:
@@ -59,15 +65,17 @@ def _answer(run: Run, inputs: Tensors, size: int) -> list[dict[str, Array]]:
     return [run(rows_of(inputs, start, start + size)) for start in range(0, rows, size)]
 
 
-def _judge(output: OutputReference, batches: _Batches, failure: str | None) -> tuple[OutputParity, str | None]:
-    """Return the parity of one output and, if it did not pass, why."""
+def _judge(
+    output: OutputReference, batches: _Batches, failure: str | None
+) -> tuple[OutputParity, str | None, Evidence | None]:
+    """Return the parity of one output, why it did not pass, if so, and what there is to show of it."""
     fault = output.fault or failure or _misfit(output, batches)
     if fault is not None:
         nothing = 0.0 if output.discrete else None
         unmeasured = OutputParity(
             output.spec.name, math.inf, math.inf, output.noise_floor, output.tolerance, nothing, worst_sample=0, passed=False
         )
-        return unmeasured, fault
+        return unmeasured, fault, None
     name = output.spec.name
     found = np.stack([np.concatenate([part[name] for part in parts]) for parts in batches.values()])
     apart = tolerance.difference(found, output.values)
@@ -83,7 +91,8 @@ def _judge(output: OutputReference, batches: _Batches, failure: str | None) -> t
         worst_sample=int(np.unravel_index(np.argmax(apart), apart.shape)[1]) if apart.size else 0,
         passed=not wrong.any(),
     )
-    return parity, None if parity.passed else _explain(output, tuple(batches), found, wrong)
+    fault = None if parity.passed else _explain(output, tuple(batches), found, wrong)
+    return parity, fault, evidence.gather(apart, output.values, found)
 
 
 def _misfit(output: OutputReference, batches: _Batches) -> str | None:

@@ -1,13 +1,14 @@
 """From a model to the next version in the repository: export every format, check each, publish all or nothing."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from export import golden, parity, reference
+from export.evidence import Evidence
 from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource, exporter_of
 from export.free_axes import Proof, proofs
 from export.reference import Reference
@@ -21,7 +22,8 @@ from models.signing import Signer
 class FormatResult:
     """What became of one format: an artifact with its parity and a sentence per fault, or the error why there is none.
 
-    `exported` tells whether there was a file at all: one that this machine cannot open has an error too.
+    `exported` tells whether there was a file at all: one that this machine cannot open has an error too. `evidence` is what
+    reports show, per output that could be compared.
     """
 
     format: str
@@ -29,6 +31,7 @@ class FormatResult:
     faults: tuple[str, ...] = ()
     error: str | None = None
     exported: bool = True
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -40,9 +43,14 @@ class FormatResult:
 class Publication:
     """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run."""
 
-    model: str
+    subject: Subject
     results: tuple[FormatResult, ...]
     version: ModelVersion | None
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.subject.name
 
     @property
     def passed(self) -> bool:
@@ -77,7 +85,7 @@ def publish(
         measured = reference.measure(source)
         others = proofs(source)
         results = tuple(_export(format, source, measured, others, staged, tell=tell) for format in wanted)
-        publication = Publication(subject.name, results, None)
+        publication = Publication(subject, results, None)
         if dry_run or not publication.passed:
             return publication
         tell("publishing")
@@ -149,4 +157,4 @@ def _export(
         tolerance={name: output.tolerance for name, output in measured.outputs.items()},
         parity=comparison.report,
     )
-    return FormatResult(format, artifact, (*comparison.faults, *faults))
+    return FormatResult(format, artifact, (*comparison.faults, *faults), evidence=comparison.evidence)

@@ -1,8 +1,10 @@
 """The command line: what it prints where, and what its exit code says."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -259,3 +261,27 @@ def test_a_dry_run_checks_everything_and_leaves_the_repository_as_it_is(
     assert export("toy", "--dry-run") == 1
     assert "toy: nothing published" in capsys.readouterr().out
     assert not (folder / "models").exists()
+
+
+def test_reports_are_written_for_programs_and_browsers(folder: Path) -> None:
+    save(folder)
+    assert export("toy", "--dry-run", "--report", "runs/parity") == 0
+    assert sorted(path.name for path in (folder / "runs" / "parity").iterdir()) == [
+        "junit.xml",
+        "report.html",
+        "report.json",
+    ]
+    assert json.loads((folder / "runs" / "parity" / "report.json").read_bytes())["passed"] is True
+
+
+def test_what_could_not_run_is_reported_to_ci_too(folder: Path) -> None:
+    assert export("nowhere", "--report", "runs") == 2
+    (suite,) = ElementTree.fromstring((folder / "runs" / "junit.xml").read_bytes())
+    assert suite.get("errors") == "1"
+
+
+def test_a_report_that_cannot_be_written_is_exit_code_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder)
+    (folder / "runs").write_text("a file")
+    assert export("toy", "--dry-run", "--report", "runs/parity") == 2
+    assert capsys.readouterr().err == "sameway export: --report runs/parity: Not a directory\n"

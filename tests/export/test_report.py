@@ -6,12 +6,19 @@ from rich.console import Console
 
 from export import report
 from export.publish import FormatResult, Publication
+from export.subject import Subject
 from models.manifest import Artifact, OutputParity, ParityReport
+from tests.export import checkpoints, modules
+
+
+def publication(*results: FormatResult) -> Publication:
+    subject = Subject("toy", modules.classifier(), checkpoints.spec().content, "0" * 64, checkpoints.ORIGIN)
+    return Publication(subject, results, None)
 
 
 def printed(*results: FormatResult, width: int = 125) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    report.show(Publication("toy", results, None), console)
+    report.show(publication(*results), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
