@@ -1,4 +1,4 @@
-"""What a report shows of one output beside its verdict: how its errors are spread, and the sample that is furthest off."""
+"""What a report shows of one output beside its verdict: how its errors are spread, and the samples furthest off."""
 
 import math
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ from models.tensors import Array
 
 #: Bins per power of ten.
 _PER_DECADE = 2
+
+#: Samples that are shown of each output.
+_WORST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +29,30 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """One output of one file. `expected` and `found` are the row of `worst_sample`, without a batch axis."""
+class Worst:
+    """One sample with what was expected of an output and what a file answered, without a batch axis."""
 
-    histogram: Histogram
-    worst_sample: int
+    sample: int
     expected: Array
     found: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One output of one file: its errors, and the samples with the largest ones, the furthest off first."""
+
+    histogram: Histogram
+    worst: tuple[Worst, ...]
+
+
 def gather(apart: Array, expected: Array, found: Array) -> Evidence:
     """Return the evidence of errors [batch sizes, rows, …], for references [rows, …] and answers [batch sizes, rows, …]."""
-    size, sample = (int(index) for index in np.unravel_index(np.argmax(apart), apart.shape)[:2]) if apart.size else (0, 0)
-    return Evidence(histogram(apart), sample, expected[sample], found[size, sample])
+    sizes, rows = apart.shape[:2]
+    largest = apart.reshape(sizes, rows, -1).max(axis=2, initial=0.0)
+    per_row = largest.max(axis=0)
+    order = np.argsort(-per_row, kind="stable")[:_WORST]
+    worst = (Worst(int(row), expected[row], found[largest[:, row].argmax(), row]) for row in order if per_row[row] > 0)
+    return Evidence(histogram(apart), tuple(worst))
 
 
 def histogram(errors: Array) -> Histogram:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from export.evidence import Evidence, Histogram
+from export.evidence import Histogram, Worst
 from export.publish import FormatResult, Publication
 from models.content import ImageContent
 from models.manifest import OutputParity
@@ -36,11 +36,19 @@ class _Bar:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """One tensor of the worst sample: a picture as data of a URL, or its first values."""
+    """One tensor of a sample: a picture as data of a URL, or its first values."""
 
     name: str
     picture: str | None
     values: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One sample: what went in, what was expected, what was found."""
+
+    number: int
+    tensors: tuple[_Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class _Output:
 
     parity: OutputParity
     bars: tuple[_Bar, ...]
-    worst: tuple[_Tensor, ...]
+    worst: tuple[_Sample, ...]
 
 
 def to_bytes(publication: Publication, *, dry_run: bool = False) -> bytes:
@@ -73,7 +81,8 @@ def _outputs(publication: Publication, result: FormatResult) -> list[_Output]:
     for parity in result.artifact.parity.outputs:
         one = result.evidence.get(parity.output)
         bars = () if one is None else _bars(one.histogram, parity.tolerance)
-        found.append(_Output(parity, bars, () if one is None else _worst(publication, parity.output, one)))
+        worst = () if one is None else tuple(_worst(publication, parity.output, sample) for sample in one.worst)
+        found.append(_Output(parity, bars, worst))
     return found
 
 
@@ -87,13 +96,12 @@ def _bars(histogram: Histogram, tolerance: float) -> tuple[_Bar, ...]:
     return tuple(_Bar(label, count, _FULL * math.log1p(count) / most, beyond) for label, count, beyond in counted)
 
 
-def _worst(publication: Publication, output: str, evidence: Evidence) -> tuple[_Tensor, ...]:
+def _worst(publication: Publication, output: str, worst: Worst) -> _Sample:
     source, content = publication.subject.source, publication.subject.content
     image = None if content is None else content.input
-    row = evidence.worst_sample
-    inputs = [_tensor(f"input {name}", array[row], _painter(image, name)) for name, array in source.samples.items()]
-    answers = [(f"expected {output}", evidence.expected), (f"found {output}", evidence.found)]
-    return (*inputs, *(_tensor(name, array, None) for name, array in answers))
+    inputs = [_tensor(f"input {name}", array[worst.sample], _painter(image, name)) for name, array in source.samples.items()]
+    answers = [(f"expected {output}", worst.expected), (f"found {output}", worst.found)]
+    return _Sample(worst.sample, (*inputs, *(_tensor(name, array, None) for name, array in answers)))
 
 
 def _painter(image: ImageContent | None, tensor: str) -> ImageContent | None:

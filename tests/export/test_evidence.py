@@ -24,12 +24,19 @@ def test_the_smallest_number_has_a_bin() -> None:
     assert sum(found.counts) == 2
 
 
-def test_the_worst_sample_is_shown_as_the_file_answered_it_there() -> None:
+def test_the_worst_samples_are_shown_as_the_file_answered_there() -> None:
     expected = np.arange(6.0).reshape(3, 2)
     found = np.stack([expected, expected])
     found[1, 2, 0] += 0.5  # the second batch size, the third sample
     found[0, 0, 1] += 0.25
-    one = evidence.gather(np.abs(found - expected), expected, found)
-    assert one.worst_sample == 2
-    np.testing.assert_array_equal(one.expected, [4.0, 5.0])
-    np.testing.assert_array_equal(one.found, [4.5, 5.0])
+    worst, next_to_it = evidence.gather(np.abs(found - expected), expected, found).worst
+    assert (worst.sample, next_to_it.sample) == (2, 0)
+    np.testing.assert_array_equal(worst.expected, [4.0, 5.0])
+    np.testing.assert_array_equal(worst.found, [4.5, 5.0])
+    np.testing.assert_array_equal(next_to_it.found, [0.0, 1.25])
+
+
+def test_outputs_without_elements_or_errors_have_no_worst_sample() -> None:
+    for shape in ((2, 3), (2, 3, 0)):
+        nothing = np.zeros(shape)
+        assert evidence.gather(nothing, nothing[0], nothing).worst == ()
