@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
 import demo
 from models import spec
@@ -103,6 +104,16 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
             server.send_signal(signal.SIGTERM)
     for server in servers:
         assert server.wait(timeout=30) == 0
+
+
+def test_the_workflow_that_the_docs_offer_runs(tmp_path: Path) -> None:
+    workflow = yaml.safe_load((ROOT / "docs" / "github-actions-parity.yaml").read_text())
+    steps = [step["run"] for step in workflow["jobs"]["export"]["steps"] if "run" in step]
+    assert steps[0].startswith("python -m pip install -c constraints.txt ")  # what made this environment
+    for command in steps[1:]:
+        run(command, port=0, management=0, folder=tmp_path, variables={})
+    (kept,) = [step["with"]["path"] for step in workflow["jobs"]["export"]["steps"] if "upload" in step.get("uses", "")]
+    assert sorted(path.name for path in (tmp_path / kept).iterdir()) == ["junit.xml", "report.html", "report.json"]
 
 
 def test_every_file_the_pages_link_to_is_there() -> None:
