@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.content import Content
+from models.tasks import Task
 from models.tensors import Array, Signature
 
 if TYPE_CHECKING:
@@ -56,13 +57,6 @@ class Datasets:
 
 
 @dataclass(frozen=True, slots=True)
-class Classification:
-    """One of `classes` labels per sample. The network gives logits [N, classes], the target is an INT64 class."""
-
-    classes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """The hyperparameters of one training run. Units: epochs, samples a batch; the rest as torch.optim names them.
 
@@ -91,6 +85,7 @@ class Recipe:
 class ModelSpec:
     """All the project knows of a model. Every field is data or a plain function.
 
+    task            what the network is trained and scored for
     build           a fresh network; its forward takes the signature's inputs by name, in any number type, and normalises
                     them itself, so that training and serving cannot drift apart
     datasets        the splits, from the folder given or, for None, from the data an installed package carries
@@ -106,13 +101,18 @@ class ModelSpec:
     name: str
     signature: Signature
     content: Content
-    task: Classification
+    task: Task
     recipe: Recipe
     build: "Callable[[], nn.Module]"
     datasets: Callable[[Path | None], Datasets]
     serving_module: "Callable[[nn.Module], nn.Module]"
     samples: Callable[[int, Path | None], dict[str, Array]]
     augment: "Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None" = None
+
+    def __post_init__(self) -> None:
+        found = self.signature.output(self.task.output)
+        if found is None or found.datatype != "FP32":
+            raise ValueError(f"{self.name}: task: expected an FP32 output of the signature, found {self.task.output!r}")
 
 
 def available() -> list[str]:

@@ -19,7 +19,7 @@ STAGES = ("models", "training", "export", "serving", "loadtests", "proofs")
 DIRECTIONS = {
     "models": (),
     "training": ("models", "export.exporter"),
-    "export": ("models", "training.checkpoint"),
+    "export": ("models", "training.checkpoint", "training.scores", "training.bootstrap"),
     "serving": ("models",),
     "loadtests": ("models",),
     # The attack on artifacts opens them as the server does, with its parsers watched; all others ask a server process.

@@ -3,7 +3,7 @@
 import lightning.pytorch as lightning
 from torch import Tensor
 
-from training.task import VALIDATION, Task
+from training.task import Task, validation_scores
 
 
 class BestWeights(lightning.Callback):
@@ -29,12 +29,6 @@ class BestWeights(lightning.Callback):
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Put the best weights into the network."""
         _task(pl_module).network.load_state_dict(self._weights)
-
-
-def validation_scores(trainer: lightning.Trainer) -> dict[str, float]:
-    """Return the latest scores on the validation split, under their short names."""
-    metrics = trainer.callback_metrics.items()
-    return {name.removeprefix(VALIDATION): float(value) for name, value in metrics if name.startswith(VALIDATION)}
 
 
 def _task(module: lightning.LightningModule) -> Task:

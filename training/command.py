@@ -18,8 +18,8 @@ from models.spec import DataError, Recipe, RecipeError, UnknownModel, find
 from training import checkpoint
 from training.checkpoint import Checkpoint, CheckpointError
 from training.cores import most_threads, sensible_threads
-from training.evaluate import Score
 from training.progress import ProgressBar, ProgressLines
+from training.scores import Score
 from training.task import TrainingError
 from training.train import DEVICES, DeviceError, Trained, train
 
@@ -106,8 +106,9 @@ def _summary(trained: Trained, saved: Checkpoint) -> str:
 
 
 def _words(name: str, score: Score) -> str:
-    interval = f"95 % interval {100 * score.low:.2f} to {100 * score.high:.2f} %, {score.samples:,} samples"
-    return f"{name} {100 * score.value:.2f} % ({interval})"
+    factor, unit, places = (100, " %", 2) if score.unit is None else (1, f" {score.unit}".rstrip(), 4)
+    value, low, high = (f"{factor * bound:.{places}f}" for bound in (score.value, score.low, score.high))
+    return f"{name} {value}{unit} (95 % interval {low} to {high}{unit}, {score.samples:,} samples)"
 
 
 def _fail(reason: object, exit_code: int) -> int:

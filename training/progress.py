@@ -8,7 +8,7 @@ import lightning.pytorch as lightning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from training.best import validation_scores
+from training.task import validation_scores
 
 
 class ProgressBar(lightning.Callback):

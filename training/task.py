@@ -1,6 +1,6 @@
 """Task: the one LightningModule, for every ModelSpec. It knows no model by name, only what kind of task a spec names.
 
-Loss, scores, optimizer and schedule stand here; the loop around them is Lightning's.
+The optimizer and its schedule stand here, loss and scores in objective.py; the loop around them is Lightning's.
 """
 
 import math
@@ -9,11 +9,10 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn import functional
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from models.spec import ModelSpec, Recipe
+from training import objective
 from training.loaders import Batch
 
 #: How the names of the scores on the validation split begin, among all that is logged.
@@ -28,6 +27,12 @@ class TrainingError(Exception):
     """Training could not go on; the message says where it was and what may help."""
 
 
+def validation_scores(trainer: lightning.Trainer) -> dict[str, float]:
+    """Return the latest scores on the validation split, under their short names."""
+    metrics = trainer.callback_metrics.items()
+    return {name.removeprefix(VALIDATION): float(value) for name, value in metrics if name.startswith(VALIDATION)}
+
+
 class Task(lightning.LightningModule):
     """A network in training: how a batch becomes a loss, and how the network is judged on the validation split."""
 
@@ -36,20 +41,20 @@ class Task(lightning.LightningModule):
         self.spec = spec
         self.recipe = recipe
         self.network: nn.Module = spec.build()
-        self.accuracy = MulticlassAccuracy(spec.task.classes, average="micro")
+        self.metrics = objective.metrics(spec.task)
         self.loss = MeanMetric(nan_strategy="disable")  # torchmetrics' default leaves NaN out of the mean
 
     def merit(self) -> tuple[float, ...]:
         """Return how good the last validation was, to be compared: the larger is better, the first that differs decides."""
-        scores = self.trainer.callback_metrics
-        return float(scores[f"{VALIDATION}accuracy"]), -float(scores[f"{VALIDATION}loss"])
+        return objective.merit(self.spec.task, validation_scores(self.trainer))
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Return the loss to be made smaller, on augmented samples and smoothed labels."""
         inputs, target = batch
         if self.spec.augment is not None:
             inputs = self.spec.augment(inputs)
-        return functional.cross_entropy(self.network(**inputs), target, label_smoothing=self.recipe.label_smoothing)
+        found = self.network(**inputs)
+        return objective.losses(self.spec.task, found, target, label_smoothing=self.recipe.label_smoothing).mean()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of one batch; raise TrainingError once it is no longer a number."""
@@ -64,19 +69,20 @@ class Task(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """Take one batch into the scores of the validation split."""
         inputs, target = batch
-        logits = self.network(**inputs)
-        self.accuracy.update(logits, target)
-        self.loss.update(functional.cross_entropy(logits, target, reduction="none"))
+        found = self.network(**inputs)
+        self.metrics.update(found, target)
+        self.loss.update(objective.losses(self.spec.task, found, target))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole split as `validation_<score>`; raise TrainingError where the network is broken."""
-        accuracy, loss = self.accuracy.compute(), self.loss.compute()
+        loss = self.loss.compute()
         if not math.isfinite(float(loss)):
             place = f"validation after epoch {self.current_epoch + 1}"
             raise TrainingError(f"{place}: the loss is {float(loss)}; {self._remedy()}")
-        self.log(f"{VALIDATION}accuracy", accuracy)
+        for name, score in self.metrics.compute().items():
+            self.log(f"{VALIDATION}{name}", score)
         self.log(f"{VALIDATION}loss", loss)
-        self.accuracy.reset()
+        self.metrics.reset()
         self.loss.reset()
 
     def _remedy(self) -> str:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.manifest import Origin
 from models.spec import ModelSpec, Recipe
 from training.best import BestWeights
-from training.evaluate import Predict, Score, evaluate
+from training.evaluate import evaluate, predict_with
 from training.loaders import Loader, scoring_loader, training_loader
 from training.origin import origin_of
+from training.scores import Score
 from training.task import Task
 
 #: Where training may run; "auto" takes a CUDA device if there is one.
@@ -85,18 +86,10 @@ def train(
         batches = training_loader(datasets.train, recipe.batch_size, seed=seed)
         _fit(trainer, task, batches, scoring_loader(datasets.validation))
         network = task.network.cpu().eval()
-        scores = evaluate(_predict(network), scoring_loader(datasets.test), spec.task)
+        scores = evaluate(predict_with(spec, network), scoring_loader(datasets.test), spec.task)
     values = {name: score.value for name, score in scores.items()}
     origin = origin_of(spec.name, recipe, seed=seed, data=datasets.checksum, scores=values)
     return Trained(network, origin, scores, best.scores, best.epoch, accelerator, time.perf_counter() - started)
-
-
-def _predict(network: nn.Module) -> Predict:
-    def predict(inputs: dict[str, Tensor]) -> Tensor:
-        logits: Tensor = network(**inputs)
-        return logits
-
-    return predict
 
 
 def _fit(trainer: lightning.Trainer, task: Task, batches: Loader, validation: Loader) -> None:

@@ -2,7 +2,8 @@
 
 from models.content import Content, ImageContent, LabelContent
 from models.digits import data, model
-from models.spec import Classification, ModelSpec, Recipe
+from models.spec import ModelSpec, Recipe
+from models.tasks import Classification
 from models.tensors import Signature, TensorSpec
 
 SPEC = ModelSpec(
@@ -16,7 +17,7 @@ SPEC = ModelSpec(
         input=ImageContent(tensor="image", width=data.SIDE, height=data.SIDE, mode="L"),
         output=LabelContent(labels=tuple("0123456789"), decision="class", scores="probabilities"),
     ),
-    task=Classification(classes=data.CLASSES),
+    task=Classification(classes=data.CLASSES, output="probabilities"),
     recipe=Recipe(epochs=20, batch_size=64, learning_rate=0.01, weight_decay=0.05, label_smoothing=0.1),
     build=model.Network,
     datasets=data.datasets,

@@ -7,7 +7,8 @@ from torch import nn
 
 from models.content import Content, ImageContent, LabelContent
 from models.manifest import Origin
-from models.spec import Classification, Datasets, ModelSpec, Recipe
+from models.spec import Datasets, ModelSpec, Recipe
+from models.tasks import Classification
 from models.tensors import Array, rows_of
 from tests.export import modules
 from training import checkpoint
@@ -34,7 +35,7 @@ def spec(name: str = "toy") -> ModelSpec:
         content=Content(
             ImageContent("image", 8, 8, "L"), LabelContent(tuple("abcde"), decision="class", scores="probabilities")
         ),
-        task=Classification(classes=5),
+        task=Classification(classes=5, output="probabilities"),
         recipe=Recipe(epochs=1, batch_size=8, learning_rate=0.1, weight_decay=0.0),
         build=modules.Classifier,
         datasets=no_datasets,

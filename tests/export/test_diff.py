@@ -15,7 +15,8 @@ import cli
 from models import spec as specs
 from models.manifest import Manifest
 from models.repository import MANIFEST, ModelVersion, Repository
-from models.spec import Classification, DataError, Datasets, ModelSpec, Recipe
+from models.spec import DataError, Datasets, ModelSpec, Recipe
+from models.tasks import Classification
 from models.tensors import Array
 from tests import toys
 from tests.serving import graphs
@@ -48,7 +49,15 @@ def spec(truth: int, *, pixels: Array | None = None, missing: bool = False) -> M
         raise AssertionError("a comparison builds no network and draws no samples")
 
     return ModelSpec(
-        "toy", toys.signature(), toys.content(), Classification(3), Recipe(1, 1, 0.1, 0.0), never, datasets, never, never
+        "toy",
+        toys.signature(),
+        toys.content(),
+        Classification(3, "probabilities"),
+        Recipe(1, 1, 0.1, 0.0),
+        never,
+        datasets,
+        never,
+        never,
     )
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from models.content import Content, ImageContent, LabelContent
-from models.spec import Classification, Datasets, ModelSpec, Recipe
+from models.spec import Datasets, ModelSpec, Recipe
+from models.tasks import Classification
 from models.tensors import Array, Signature, TensorSpec
 
 CLASSES = 3
@@ -84,7 +85,7 @@ def spec(build: Callable[[], nn.Module] = Network) -> ModelSpec:
             max_batch_size=8,
         ),
         content=Content(ImageContent("image", 4, 4, "L"), LabelContent(("top", "middle", "low"), "class", "scores")),
-        task=Classification(CLASSES),
+        task=Classification(CLASSES, output="scores"),
         recipe=RECIPE,
         build=build,
         datasets=datasets,
