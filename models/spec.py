@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 #: The most epochs, and the most samples a batch, of a recipe: far more than anybody means, far less than torch overflows at.
 _MOST = 1_000_000
 
+#: What a recipe may name: algorithms of torch.optim, the course of the learning rate, and bits of a floating-point number.
+OPTIMIZERS = ("adamw", "sgd", "rmsprop")
+SCHEDULES = ("one_cycle", "cosine", "constant")
+PRECISIONS = ("32", "bf16", "16")
+
 
 class DataError(Exception):
     """A dataset is missing, damaged or not what the model expects; the message names the file and says what to do."""
@@ -58,9 +63,15 @@ class Datasets:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The hyperparameters of one training run. Units: epochs, samples a batch; the rest as torch.optim names them.
+    """The hyperparameters of one training run. Units: epochs, samples a step; the rest as torch.optim names them.
 
-    `learning_rate` is the peak of the one-cycle schedule.
+    learning_rate   the largest of the run: the peak of one cycle, the start of a cosine, what a constant schedule keeps
+    weight_decay    of matrices and kernels; biases and the scales of normalisations do not decay
+    momentum        the share of the last step that the next one keeps; adamw's first beta. One cycle moves it against the
+                    learning rate, by 0.05 to either side
+    gradient_clip   the largest norm of all gradients together; 0: any
+    patience        epochs without a better validation after which training stops; 0: it never stops early
+    precision       "32", or mixed with "bf16" or "16" where the device has it
     """
 
     epochs: int
@@ -68,17 +79,33 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     label_smoothing: float = 0.0
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    schedule: str = "one_cycle"
+    gradient_clip: float = 0.0
+    patience: int = 0
+    precision: str = "32"
 
     def __post_init__(self) -> None:
-        for field, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if not 1 <= value <= _MOST:
-                raise RecipeError(field, expected=f"1 to {_MOST}", found=value)
-        if not 0 < self.learning_rate < math.inf:  # NaN compares false, so it is refused too
-            raise RecipeError("learning_rate", expected="a finite number above 0", found=self.learning_rate)
-        if not 0 <= self.weight_decay < math.inf:
-            raise RecipeError("weight_decay", expected="a finite number, 0 or more", found=self.weight_decay)
-        if not 0 <= self.label_smoothing < 1:
-            raise RecipeError("label_smoothing", expected="0 or more and below 1", found=self.label_smoothing)
+        for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+                raise RecipeError(field, expected=f"{least} to {_MOST}", found=value)
+        # NaN compares false, so it is refused by all of these.
+        _check("learning_rate", self.learning_rate, lambda value: 0 < value < math.inf, "a finite number above 0")
+        for field in ("weight_decay", "gradient_clip"):
+            _check(field, getattr(self, field), lambda value: 0 <= value < math.inf, "a finite number, 0 or more")
+        for field in ("label_smoothing", "momentum"):
+            _check(field, getattr(self, field), lambda value: 0 <= value < 1, "0 or more and below 1")
+        for field, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, field) not in choices:
+                raise RecipeError(field, expected=f"one of {', '.join(choices)}", found=getattr(self, field))
+
+
+def _check(field: str, value: object, holds: Callable[[float], bool], expected: str) -> None:
+    """Raise RecipeError unless a value is a number for which something holds; the values of a file are of any type."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+        raise RecipeError(field, expected=expected, found=value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,19 @@ def new_path(root: Path, model: str) -> Path:
     try:
         make_folder(root)
         make_folder(folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from error
+    check_writable(folder)
+    return folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise CheckpointError unless a file can be made in a folder."""
+    try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot write here: {error.strerror or error}") from error
-    return folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def save(network: nn.Module, origin: Origin, folder: Path) -> Checkpoint:
@@ -73,12 +81,12 @@ def save(network: nn.Module, origin: Origin, folder: Path) -> Checkpoint:
     try:
         make_folder(folder.parent)
         with _staging(folder.parent) as staged:
-            _write(staged / WEIGHTS, data)
-            _write(staged / FACTS, f"{facts}\n".encode())
+            write(staged / WEIGHTS, data)
+            write(staged / FACTS, f"{facts}\n".encode())
             staged.chmod(0o755)  # mkdtemp made it 0700; export may run as somebody else
-            _sync(staged)
+            sync(staged)
             staged.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot write the checkpoint: {error.strerror or error}") from error
     return Checkpoint(folder, sha256, origin)
@@ -160,7 +168,7 @@ def _staging(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """Write a file that others may read, whatever the umask, and wait until it is on the disk."""
     with path.open("wb") as file:
         file.write(data)
@@ -169,7 +177,7 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Wait until a folder's entries are on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

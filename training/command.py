@@ -2,87 +2,80 @@
 
 The weights that do best on the validation split are kept and scored once on the test split. The checkpoint is a folder,
 CHECKPOINTS/MODEL/TIME, with the weights as safetensors and their origin as JSON. The same seed gives the same weights, bit
-for bit, on the same machine with the same number of threads.
+for bit, on the same machine with the same number of threads. After every epoch the run's state is kept beside it, in
+TIME.unfinished, until the checkpoint is there: after Ctrl-C, a crash or a full disk, --resume ends with the same weights.
 """
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
 from rich.console import Console
 
-from models.spec import DataError, Recipe, RecipeError, UnknownModel, find
-from training import checkpoint
+from models.spec import DataError, RecipeError, UnknownModel, find
+from training import checkpoint, logs, unfinished
 from training.checkpoint import Checkpoint, CheckpointError
-from training.cores import most_threads, sensible_threads
+from training.devices import DeviceError, rank
+from training.order import Order, UsageError, add_arguments, order_of
 from training.progress import ProgressBar, ProgressLines
 from training.scores import Score
+from training.surroundings import ProcessLost
 from training.task import TrainingError
-from training.train import DEVICES, DeviceError, Trained, train
+from training.train import Trained, train
 
-#: torch takes seeds up to 2⁶⁴; half of that range survives every signed integer on the way.
-_MAX_SEED = 2**63 - 1
-
-
-class _UsageError(ValueError):
-    """An argument that argparse cannot judge is out of its range."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line of `sameway train`."""
-    recipe = parser.add_argument_group("recipe", "Hyperparameters; what is not given is the model's own.")
-    parser.add_argument("model", metavar="MODEL", help="the name of a folder under models/")
-    recipe.add_argument("--epochs", type=int, default=argparse.SUPPRESS, help="passes over the training split")
-    recipe.add_argument("--batch-size", type=int, default=argparse.SUPPRESS, help="samples a step")
-    recipe.add_argument("--learning-rate", type=float, default=argparse.SUPPRESS, help="the peak of the one-cycle schedule")
-    parser.add_argument("--seed", type=int, default=0, help="what every random number comes from")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to train; auto: CUDA if there is one")
-    parser.add_argument("--threads", type=int, default=sensible_threads(), help="cores to train on, where that is the CPU")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="a downloaded data set, in place of the packaged one")
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), metavar="DIR", help="where checkpoints go")
+__all__ = ["add_arguments", "run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the arguments say and return the exit code: 1 for a failure, 2 for a wrong argument, 130 after Ctrl-C."""
     try:
-        _train(arguments)
-    except (UnknownModel, RecipeError, DeviceError, _UsageError) as error:
+        order = order_of(find(arguments.model), arguments)
+        torch.set_num_threads(order.threads)
+        return _train(order, arguments.log)
+    except (UnknownModel, RecipeError, DeviceError, UsageError) as error:
         return _fail(error, 2)
-    except (DataError, CheckpointError, TrainingError) as error:
-        return _fail(error, 1)
+    except (DataError, CheckpointError) as error:
+        # Of several processes on several machines, one alone may lack a file.
+        return _fail(error if rank() == 0 else f"process {rank()}: {error}", 1, everywhere=True)
+
+
+def _train(order: Order, log: Path | None) -> int:
+    first = rank() == 0  # of several processes, one speaks and writes
+    try:
+        trained = train(
+            order.spec,
+            order.recipe,
+            seed=order.seed,
+            device=order.device,
+            devices=order.devices,
+            strategy=order.strategy,
+            data_dir=order.data_dir,
+            callbacks=[_progress()] if first else [],
+            loggers=[] if log is None else logs.loggers(log, order.spec.name),
+            keep=order.kept,
+            resumed=order.resumed,
+            tell=_warn,
+        )
     except KeyboardInterrupt:
-        return _fail("interrupted; no checkpoint was written", 130)
+        return _fail(f"interrupted; {order.remedy}", 130)
+    except ProcessLost as error:
+        return _fail(f"{error}; {order.remedy}", 1)
+    except TrainingError as error:
+        unfinished.remove(order.kept)  # to go on would end in the same place
+        return _fail(error, 1)
+    return _save(order, trained) if first else 0
+
+
+def _save(order: Order, trained: Trained) -> int:
+    try:
+        saved = checkpoint.save(trained.network, trained.origin, order.path)
+    except CheckpointError as error:
+        return _fail(f"{error}; {order.remedy}", 1)
+    unfinished.remove(order.kept)
+    print(_summary(trained, saved))
     return 0
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    spec = find(arguments.model)
-    recipe = _recipe(spec.recipe, arguments)
-    if not 0 <= arguments.seed <= _MAX_SEED:
-        raise _UsageError(f"seed: expected 0 to {_MAX_SEED}, found {arguments.seed}")
-    if not 1 <= arguments.threads <= most_threads():
-        raise _UsageError(f"threads: expected 1 to {most_threads()}, found {arguments.threads}")
-    torch.set_num_threads(arguments.threads)
-    path = checkpoint.new_path(arguments.checkpoints, spec.name)
-    trained = train(
-        spec,
-        recipe,
-        seed=arguments.seed,
-        device=arguments.device,
-        data_dir=arguments.data_dir,
-        callbacks=[_progress()],
-    )
-    print(_summary(trained, checkpoint.save(trained.network, trained.origin, path)))
-
-
-def _recipe(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
-    """Return the model's recipe with what the command line says instead."""
-    given = vars(arguments)
-    changes = {name: given[name] for name in ("epochs", "batch_size", "learning_rate") if name in given}
-    return replace(recipe, **changes)
 
 
 def _progress() -> lightning.Callback:
@@ -111,6 +104,12 @@ def _words(name: str, score: Score) -> str:
     return f"{name} {value}{unit} (95 % interval {low} to {high}{unit}, {score.samples:,} samples)"
 
 
-def _fail(reason: object, exit_code: int) -> int:
-    print(f"sameway train: {reason}", file=sys.stderr)
+def _warn(message: str) -> None:
+    _fail(message, 0)
+
+
+def _fail(reason: object, exit_code: int, *, everywhere: bool = False) -> int:
+    """Print one line, of several processes the first alone unless it is to be `everywhere`; return the exit code."""
+    if everywhere or rank() == 0:
+        print(f"sameway train: {reason}", file=sys.stderr, flush=True)
     return exit_code

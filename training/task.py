@@ -1,26 +1,27 @@
 """Task: the one LightningModule, for every ModelSpec. It knows no model by name, only what kind of task a spec names.
 
-The optimizer and its schedule stand here, loss and scores in objective.py; the loop around them is Lightning's.
+Loss and scores stand in objective.py, the optimizer and its schedule in optimize.py; the loop around them is Lightning's.
 """
 
 import math
 
 import lightning.pytorch as lightning
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from models.spec import ModelSpec, Recipe
 from training import objective
-from training.loaders import Batch
+from training.devices import gathered
+from training.loaders import Batch, Shares
+from training.optimize import optimizer_of, schedule_of
 
 #: How the names of the scores on the validation split begin, among all that is logged.
 VALIDATION = "validation_"
 
-#: The share of the steps in which the learning rate rises: batch normalisation carries a short rise, and the long fall
-#: after it is what sharpens the weights.
-_RISING = 0.25
+#: So many samples of a batch are named: enough to look at, few enough to read.
+_NAMED = 8
 
 
 class TrainingError(Exception):
@@ -53,23 +54,24 @@ class Task(lightning.LightningModule):
         inputs, target = batch
         if self.spec.augment is not None:
             inputs = self.spec.augment(inputs)
-        found = self.network(**inputs)
+        found = self.network(**inputs).float()  # of half as many bits, where the precision is mixed
         return objective.losses(self.spec.task, found, target, label_smoothing=self.recipe.label_smoothing).mean()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the loss of one batch; raise TrainingError once it is no longer a number."""
+        """Return the loss of one batch; raise TrainingError, in all processes, once one of them has no number."""
         loss = self.loss_of(batch)
         value = float(loss.detach())
-        if not math.isfinite(value):
-            place = f"epoch {self.current_epoch + 1}, step {index + 1}"
-            raise TrainingError(f"{place}: the loss is {value}; {self._remedy()}")
-        self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        # Who stopped alone would leave the others waiting for its gradients for ever.
+        if not all(math.isfinite(one) for one in self.trainer.strategy.all_gather(loss.detach()).reshape(-1).tolist()):
+            messages = gathered(None if math.isfinite(value) else self._broken(value, index))
+            raise TrainingError(next(message for message in messages if message is not None))
+        self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[1]), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Take one batch into the scores of the validation split."""
         inputs, target = batch
-        found = self.network(**inputs)
+        found = self.network(**inputs).float()
         self.metrics.update(found, target)
         self.loss.update(objective.losses(self.spec.task, found, target))
 
@@ -80,26 +82,25 @@ class Task(lightning.LightningModule):
             place = f"validation after epoch {self.current_epoch + 1}"
             raise TrainingError(f"{place}: the loss is {float(loss)}; {self._remedy()}")
         for name, score in self.metrics.compute().items():
-            self.log(f"{VALIDATION}{name}", score)
-        self.log(f"{VALIDATION}loss", loss)
+            self.log(f"{VALIDATION}{name}", score, sync_dist=True)
+        self.log(f"{VALIDATION}loss", loss, sync_dist=True)
         self.metrics.reset()
         self.loss.reset()
+
+    def _broken(self, loss: float, index: int) -> str:
+        """Return where a loss is no number: the step, and its samples by their places in the train split."""
+        place = f"epoch {self.current_epoch + 1}, step {index + 1}"
+        loader = self.trainer.train_dataloader
+        shares = loader.batch_sampler if isinstance(loader, DataLoader) else None
+        samples = shares.latest if isinstance(shares, Shares) else []
+        some = ", ".join(map(str, samples[:_NAMED])) + (", …" if len(samples) > _NAMED else "")
+        return f"{place} (samples {some}): the loss is {loss}; {self._remedy()}"
 
     def _remedy(self) -> str:
         return f"a learning rate below {self.recipe.learning_rate:g} may help"
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return AdamW with one cycle of the learning rate over all steps.
-
-        Only matrices and kernels decay: pulling a bias or the scale of a normalisation to zero regularises nothing.
-        """
-        weights = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
-        groups = [
-            {"params": weights, "weight_decay": self.recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.learning_rate, steps, pct_start=_RISING)
+        """Return the recipe's optimizer, and its schedule over all steps of the run."""
+        optimizer = optimizer_of(self.recipe, self.network)
+        schedule = schedule_of(self.recipe, optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

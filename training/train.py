@@ -1,43 +1,50 @@
 """One training run: a ModelSpec and a Recipe become a trained network, its scores and its origin.
 
-Same seed, same machine, same number of threads: the same weights, bit for bit.
+Same seed, same machine, same number of threads and processes: the same weights, bit for bit, interrupted or not.
 """
 
-import contextlib
-import logging
-import signal
+import importlib.metadata
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from models.manifest import Origin
-from models.spec import ModelSpec, Recipe
-from training.best import BestWeights
+from models.spec import Datasets, ModelSpec, Recipe, RecipeError
+from training import resume, unfinished
+from training.best import BestWeights, Patience
+from training.checked import CheckedSplit
+from training.checkpoint import CheckpointError
+from training.devices import DeviceError, Placement, environment, place, precision_on
 from training.evaluate import evaluate, predict_with
-from training.loaders import Loader, scoring_loader, training_loader
+from training.loaders import Loader, scoring_loader, size_of, training_loader
 from training.origin import origin_of
 from training.scores import Score
+from training.surroundings import fit, quiet, reproducible, seed_all
 from training.task import Task
 
-#: Where training may run; "auto" takes a CUDA device if there is one.
-DEVICES = ("auto", "cpu", "cuda")
+#: The libraries whose versions decide bits, and what a resumed run's state means.
+_LIBRARIES = ("torch", "lightning", "numpy")
 
+#: Lightning's names of the precisions: the weights stay at 32 bits, computations are of fewer where that is safe.
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
-class DeviceError(ValueError):
-    """The device asked for is not there."""
+#: Loggers hear of so many steps; more would only make the files longer.
+_LOGGED_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What a run gives: the network with its best weights, on the CPU and in evaluation, and what is known of it.
 
-    `scores` are those on the test split; `validation` those of `epoch`, the one whose weights these are.
+    `scores` are those on the test split; `validation` those of `epoch`, the one whose weights these are. Of several
+    processes the first alone scores the network, and all others have no scores.
     """
 
     network: nn.Module
@@ -55,91 +62,128 @@ def train(
     *,
     seed: int = 0,
     device: str = "auto",
+    devices: int | None = None,
+    strategy: str = "auto",
     data_dir: Path | None = None,
     callbacks: Sequence[lightning.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    keep: Path | None = None,
+    resumed: bool = False,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> Trained:
     """Train on the train split, keep the weights that do best on the validation split, and score them on the test split.
 
-    The recipe is the spec's own unless given; the callbacks are Lightning's, for progress and the like. torch's random
-    state and settings are afterwards as they were. Raise DataError, DeviceError, or TrainingError where the loss blows up.
+    The recipe is the spec's own unless given; callbacks and loggers are Lightning's. The run's state is kept in the folder
+    `keep` after every epoch; `resumed` goes on from what is there. `tell` hears what is not as it was asked for. torch's,
+    numpy's and Python's random states and torch's settings are afterwards as they were. Several processes all run this; see
+    devices.py.
+
+    Raise DataError, DeviceError, RecipeError for a batch that cannot be shared out, CheckpointError for a state that is
+    none of this run's, or TrainingError where the loss blows up or another process is gone.
     """
-    recipe = recipe or spec.recipe
-    accelerator = _accelerator(device)
+    placement = place(device, devices, strategy)
+    recipe = _possible(recipe or spec.recipe, placement, tell)
     datasets = spec.datasets(data_dir)
+    _check_shares(recipe, datasets, placement)
+    run = _run(spec, recipe, seed=seed, data=datasets.checksum, placement=placement, data_dir=data_dir)
     started = time.perf_counter()
     best = BestWeights()
-    with _reproducible(seed, accelerator), _quiet():
+    with environment(placement), reproducible(seed, placement.accelerator), quiet():
         task = Task(spec, recipe)
-        trainer = lightning.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            max_epochs=recipe.epochs,
-            # Where an operation has no deterministic kernel on a device, torch says so in a warning; training goes on.
-            deterministic="warn",
-            callbacks=[best, *callbacks],
-            logger=False,
-            enable_checkpointing=False,  # Lightning's are pickles
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        batches = training_loader(datasets.train, recipe.batch_size, seed=seed)
-        _fit(trainer, task, batches, scoring_loader(datasets.validation))
+        if resumed and keep is not None:
+            _check_resumed(keep, run, task)
+        if placement.seat.rank:
+            seed_all(seed + placement.seat.rank)  # or its samples would be turned and shifted just as the first's are
+        splits = [
+            CheckedSplit(split, name, spec.task)
+            for name, split in (("train", datasets.train), ("validation", datasets.validation), ("test", datasets.test))
+        ]
+        batches = training_loader(splits[0], recipe.batch_size, seed=seed, seat=placement.seat)
+        own: list[lightning.Callback] = [best, Patience(recipe.patience, best)]
+        own += [resume.RandomStates(batches.generator, placement.seat.rank)]
+        own += [resume.KeepState(keep)] if keep is not None else []
+        own += [LearningRateMonitor()] if loggers else []
+        trainer = _trainer(recipe, placement, batches, [*own, *callbacks], loggers, resume.UnfinishedIO(run, tell))
+        validation = scoring_loader(splits[1], placement.seat)
+        fit(trainer, task, batches, validation, keep if resumed else None)
         network = task.network.cpu().eval()
-        scores = evaluate(predict_with(spec, network), scoring_loader(datasets.test), spec.task)
+        scores: dict[str, Score] = {}
+        if placement.seat.rank == 0:
+            scores = evaluate(predict_with(spec, network), scoring_loader(splits[2]), spec.task)
     values = {name: score.value for name, score in scores.items()}
     origin = origin_of(spec.name, recipe, seed=seed, data=datasets.checksum, scores=values)
-    return Trained(network, origin, scores, best.scores, best.epoch, accelerator, time.perf_counter() - started)
+    return Trained(network, origin, scores, best.scores, best.epoch, placement.words, time.perf_counter() - started)
 
 
-def _fit(trainer: lightning.Trainer, task: Task, batches: Loader, validation: Loader) -> None:
-    """Run Lightning's loop. An interruption stays a KeyboardInterrupt."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
+def _trainer(
+    recipe: Recipe,
+    placement: Placement,
+    batches: Loader,
+    callbacks: Sequence[lightning.Callback],
+    loggers: Sequence[Logger],
+    disk: resume.UnfinishedIO,
+) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator=placement.accelerator,
+        devices=placement.devices,
+        num_nodes=placement.machines,
+        strategy=placement.strategy,
+        use_distributed_sampler=False,  # our loaders share out the samples themselves
+        precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]  # one of the names that it knows
+        gradient_clip_val=recipe.gradient_clip or None,
+        max_epochs=recipe.epochs,
+        # Where an operation has no deterministic kernel on a device, torch says so in a warning; training goes on.
+        deterministic="warn",
+        callbacks=list(callbacks),
+        plugins=[disk],
+        logger=list(loggers),
+        log_every_n_steps=max(1, min(_LOGGED_STEPS, len(batches))),
+        enable_checkpointing=False,  # Lightning's are pickles
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _possible(recipe: Recipe, placement: Placement, tell: Callable[[str], None]) -> Recipe:
+    """Return a recipe with the precision that the device has, and say so if it is another."""
+    precision = precision_on(recipe.precision, placement.accelerator)
+    if precision != recipe.precision:
+        tell(f"precision: {placement.accelerator} does not compute with {recipe.precision}; training with {precision}")
+    return replace(recipe, precision=precision)
+
+
+def _check_shares(recipe: Recipe, datasets: Datasets, placement: Placement) -> None:
+    """Raise RecipeError or DeviceError unless every process gets an equal share of a batch, and samples to validate."""
+    processes = placement.seat.processes
+    if recipe.batch_size % processes:
+        raise RecipeError("batch_size", expected=f"a multiple of the {processes} devices", found=recipe.batch_size)
+    fewest = min(size_of(datasets.train), size_of(datasets.validation))
+    if fewest < processes:
+        raise DeviceError(f"devices: expected at most {fewest} in all, as many as samples, found {processes}")
+
+
+def _run(
+    spec: ModelSpec, recipe: Recipe, *, seed: int, data: str, placement: Placement, data_dir: Path | None
+) -> unfinished.Run:
+    return unfinished.Run(
+        model=spec.name,
+        recipe=asdict(recipe),
+        seed=seed,
+        data=data,
+        device=placement.accelerator,
+        processes=placement.seat.processes,
+        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        threads=torch.get_num_threads(),
+        data_dir=None if data_dir is None else str(data_dir.absolute()),
+    )
+
+
+def _check_resumed(path: Path, run: unfinished.Run, task: Task) -> None:
+    """Raise CheckpointError unless the state in a folder is that of this run, and of this network."""
+    was = unfinished.load(path)
     try:
-        trainer.fit(task, batches, validation)
-    except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        # Lightning has made an exit of it, and has turned SIGINT off for the rest of the process.
-        signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt from stop
-
-
-def _accelerator(device: str) -> str:
-    """Return "cpu" or "cuda"; raise DeviceError if it is not there."""
-    if device not in DEVICES:
-        raise DeviceError(f"device: expected one of {', '.join(DEVICES)}, found {device!r}")
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise DeviceError("device: expected a CUDA device that torch can use, found none")
-    return "cuda" if there and device != "cpu" else "cpu"
-
-
-@contextlib.contextmanager
-def _reproducible(seed: int, accelerator: str) -> Iterator[None]:
-    """Seed torch, and restore its generators and its choice of algorithms afterwards."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    with torch.random.fork_rng(devices=[0] if accelerator == "cuda" else []):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advertisements and advice off the terminal; errors are raised, not printed."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers")  # data in memory needs none
-            warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning 2.6 uses what torch 2.13 deprecates
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        was.run.check(run)
+        resume.check_fits(was.state, task)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None

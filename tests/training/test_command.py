@@ -13,7 +13,7 @@ import cli
 from models import spec as specs
 from models.spec import DataError, Datasets, ModelSpec
 from tests.training import toys
-from training import checkpoint, command
+from training import checkpoint, command, unfinished
 from training.task import TrainingError
 
 ROOT = Path(__file__).parents[2]
@@ -152,10 +152,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", no_space)
-    exit_code, line = failure(capsys, "toy")
-    assert exit_code == 1
-    assert line.endswith("cannot write the checkpoint: No space left on device")
-    assert checkpoints() == []
+    assert cli.main(["train", "toy"]) == 1
+    warning, failed = capsys.readouterr().err.splitlines()  # three epochs, one warning
+    assert warning.endswith(".unfinished: cannot keep the run's state, training goes on: No space left on device")
+    assert failed.endswith("cannot write the checkpoint: No space left on device; no checkpoint was written")
+    assert list(Path("checkpoints/toy").iterdir()) == []
 
 
 def test_a_loss_that_blows_up_is_one_line(
@@ -185,5 +186,6 @@ def test_ctrl_c_is_one_line_and_exit_code_130(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert first.startswith("epoch    1/1000  loss ")
     assert process.returncode == 130
-    assert errors == "sameway train: interrupted; no checkpoint was written\n"
-    assert checkpoints() == []
+    (kept,) = Path("checkpoints/digits").iterdir()
+    assert errors == f"sameway train: interrupted; go on with: sameway train digits --resume {kept}\n"
+    assert unfinished.load(kept).epoch >= 1

@@ -89,10 +89,27 @@ class Exploding(toys.Network):
         return super().forward(image) * (float("nan") if self.training and self.fuse == 0 else 1.0)
 
 
+class Noting(toys.Rows):
+    """Writes down which samples are asked for."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        super().__init__(size, seed)
+        self.asked: list[int] = []
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        self.asked.append(index)
+        return super().__getitem__(index)
+
+
 def test_a_loss_that_is_no_number_stops_training_where_it_is() -> None:
-    spec = toys.spec(lambda: Exploding(fuse=5 + 5 + 3))  # five steps an epoch
-    with pytest.raises(TrainingError, match=r"^epoch 3, step 3: the loss is nan; a learning rate below 0\.05 may help"):
+    rows = Noting(90, seed=1)
+    splits = replace(toys.datasets(), train=rows)
+    spec = replace(toys.spec(lambda: Exploding(fuse=5 + 5 + 3)), datasets=lambda data_dir: splits)  # five steps an epoch
+    with pytest.raises(TrainingError) as caught:
         train(spec, toys.RECIPE, device="cpu")
+    samples = ", ".join(map(str, rows.asked[-16:-8]))  # of the 16 of the last batch
+    start = f"epoch 3, step 3 (samples {samples}, …): the loss is nan; a learning rate below 0.05 may help"
+    assert str(caught.value) == start
 
 
 def test_a_learning_rate_far_too_high_is_told() -> None:

@@ -14,7 +14,8 @@ from torch.utils.data import Subset
 from models import digits
 from models.spec import DataError, Datasets, ModelSpec
 from tests.training import toys
-from training.train import DeviceError, train
+from training.devices import DeviceError
+from training.train import train
 
 
 def state(network: nn.Module) -> dict[str, torch.Tensor]:
