@@ -10,6 +10,7 @@ from export import mcnemar
 from export.exporter import Run
 from export.held_out import Samples
 from export.tolerance import difference
+from models.content import LabelContent
 from models.manifest import Artifact, Manifest
 from models.tensors import Array, Signature, Tensors, rows_of
 
@@ -127,7 +128,8 @@ def _change(name: str, pairs: Sequence[tuple[Array, Array]], allowed: float, *, 
 
 def _decision(first: Manifest, second: Manifest) -> str | None:
     """Return the output that both versions call their decision, or None."""
-    names = {None if manifest.content is None else manifest.content.output.decision for manifest in (first, second)}
+    told = {None if manifest.content is None else manifest.content.output for manifest in (first, second)}
+    names = {answer.decision if isinstance(answer, LabelContent) else None for answer in told}
     return names.pop() if len(names) == 1 else None
 
 

@@ -39,7 +39,7 @@ LAYERS = (
 
 #: The same for `models/*.py`, the files that serving may use: what they may import besides the standard library and numpy.
 #: `cryptography` only once a key is read: neither side needs it for versions that nobody signs.
-CONTRACT_EXTRAS = {"content": {"PIL"}, "spec": {"torch"}, "signing": {"cryptography"}}
+CONTRACT_EXTRAS = {"image_content": {"PIL"}, "spec": {"torch"}, "signing": {"cryptography"}}
 
 #: What unpickles, what fetches from elsewhere, and what runs other programs. At serve time nothing does any of it.
 UNPICKLES = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "copyreg", "jsonpickle", "pandas"}
