@@ -41,11 +41,15 @@ class FormatResult:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run."""
+    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run.
+
+    `notes` are sentences on the model itself, whatever the format.
+    """
 
     subject: Subject
     results: tuple[FormatResult, ...]
     version: ModelVersion | None
+    notes: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:

@@ -20,6 +20,8 @@ def show(publication: Publication, console: Console) -> None:
             f"{publication.model}: saved files against the eager model, {first.samples} real samples in batches of {sizes}"
         )
     console.print(_table(publication))
+    for note in publication.notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     for result in publication.results:
         for fault in result.faults:
             console.print(Text(f"{result.format}: {fault}", style="red"), soft_wrap=True)

@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from export.exporter import ExportError, ExportSource, Run, first_line
 from export.mutation import refuse_writing
+from export.named_module import NamedModule
 from export.refusal import refusal
 from export.threads import one_thread
 from models.tensors import Array, Signature, Tensors
@@ -75,6 +77,9 @@ def _traced(source: ExportSource) -> Any:
 
 def _scripted(source: ExportSource) -> Any:
     try:
+        if isinstance(source.module, NamedModule):
+            # The module compiled, and one call of it traced: a trace keeps what compiled parts decide.
+            return _traced(replace(source, module=source.module.scripted()))
         return torch.jit.script(source.module)
     except Exception as error:
         # The compiler says what it does not know, then shows the source with paths of this machine, over many lines.
