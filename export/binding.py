@@ -54,7 +54,7 @@ def bind(module: nn.Module, names: Sequence[str]) -> Binding:
         return Binding(tuple(names), ())
     if missing or (strange and Parameter.VAR_KEYWORD not in kinds):
         takes = ", ".join(named) or "nothing"
-        word = strange[0] if strange else missing[0]
+        word = missing[0] if missing and (not strange or Parameter.VAR_KEYWORD in kinds) else strange[0]
         raise ExportError(f"input {word!r}: expected the names that forward takes ({takes}), found {', '.join(names)}")
     return Binding(by_place, (*by_keyword, *strange))
 

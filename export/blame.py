@@ -1,17 +1,13 @@
 """Where an error of somebody else's code was raised: the file and line a person can go to, in one line and no traceback."""
 
-import os
 import sysconfig
 from pathlib import Path
 
-import export
 from export.exporter import first_line
 
-#: Code that is nobody's model: this package, Python's library and what is installed beside it.
-_NOT_THEIRS = tuple(
-    f"{Path(folder).resolve()}{os.sep}"
-    for folder in (*export.__path__, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
-)
+#: Folders of code that is nobody's model: this package and Python's library; installed packages are below one of the others.
+_NOT_THEIRS = (Path(__file__).resolve().parent, Path(sysconfig.get_path("stdlib")).resolve())
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def said(error: BaseException) -> str:
@@ -28,7 +24,7 @@ def where(error: BaseException) -> str | None:
     while traceback is not None:
         file = Path(traceback.tb_frame.f_code.co_filename)
         # Frames without a file, as importlib's own, are called <frozen …>.
-        if file.is_absolute() and not str(file.resolve()).startswith(_NOT_THEIRS):
+        if file.is_absolute() and _is_theirs(file.resolve()):
             found = f"{_short(file)}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return found
@@ -36,3 +32,7 @@ def where(error: BaseException) -> str | None:
 
 def _short(file: Path) -> str:
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _is_theirs(file: Path) -> bool:
+    return not any(map(file.is_relative_to, _NOT_THEIRS)) and _INSTALLED.isdisjoint(file.parts)
