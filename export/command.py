@@ -7,7 +7,7 @@ exit codes:
   0  published; with --dry-run, all files agree
   1  a file differs from the eager model: nothing published
   2  could not run: no checkpoint, unknown model, a format that cannot express the model or that this machine cannot open
-     ("not checked here"), a repository that cannot be written
+     ("not checked here"), a repository that cannot be written; with --profile also: published, and then not measured
 """
 
 import argparse
@@ -16,12 +16,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from export import report
+from export import profile, profile_command, report
 from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
+from export.proposal import NoProposal
 from export.publish import Publication, publish
 from export.subject import of_checkpoint
+from export.version_path import VersionPath
 from models import spec
-from models.repository import Repository, RepositoryError
+from models.profiles import ProfileError
+from models.repository import ModelVersion, Repository, RepositoryError
 from models.signing import SigningError, signer
 from models.spec import DataError, UnknownModel
 from training import checkpoint as checkpoints
@@ -40,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
     parser.add_argument("--dry-run", action="store_true", help="check everything, publish nothing")
+    parser.add_argument("--profile", action="store_true", help="measure what was published on this machine, and record it")
+    parser.add_argument(
+        "--profile-seconds",
+        type=profile_command.seconds,
+        default=profile.SECONDS,
+        help="with --profile: for each format on each number of threads",
+    )
     parser.add_argument(
         "--sign", type=Path, default=None, metavar="KEYFILE", help="sign the manifest with this Ed25519 key; none: unsigned"
     )
@@ -49,6 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, check and publish; print the report on standard output, anything that went wrong on standard error."""
     # The stream of this moment: an exporter that must not print has standard error redirected while the status line turns.
     status = Console(file=sys.stderr, highlight=False)
+    if arguments.profile and arguments.dry_run:
+        sys.stderr.write("sameway export: --profile: expected a version to be published, found --dry-run\n")
+        return 2
     try:
         checkpoint = _checkpoint(arguments.checkpoint, arguments.checkpoints)
         model = spec.find(checkpoint.origin.model)
@@ -71,7 +84,23 @@ def run(arguments: argparse.Namespace) -> int:
     for result in publication.results:
         if result.error is not None:
             sys.stderr.write(f"sameway export: {result.error}\n")
+    if arguments.profile and publication.version is not None:
+        return _profile(publication.version, arguments, status)
     return _exit_code(publication)
+
+
+def _profile(version: ModelVersion, arguments: argparse.Namespace, status: Console) -> int:
+    """Measure what was published, print and record it; return the exit code."""
+    name = version.manifest.model
+    place = VersionPath(Repository(arguments.repository), name, version.manifest.version)
+    try:
+        # Not while the status line turns: it would take part in what is measured.
+        status.print(f"{name}: measuring, {arguments.profile_seconds:g} s for each format on each number of threads")
+        profile_command.measure_and_record(place, version, seconds=arguments.profile_seconds, write=sys.stdout.write)
+    except (NoProposal, ProfileError, RepositoryError) as error:
+        sys.stderr.write(f"sameway export: published, but not measured: {error}\n")
+        return 2
+    return 0
 
 
 def _exit_code(publication: Publication) -> int:

@@ -10,6 +10,7 @@ JSON and no pickles: opening TorchScript may run code, and it is to have no way 
 """
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ class Job:
 
 def main(job: Job, pipe: Connection) -> None:
     """Open the artifact and do what is asked until the parent has gone; whatever goes wrong is told."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent, which ends us
     with pipe, suppress(EOFError, OSError):
         try:
             answer = _prepared(job)

@@ -35,7 +35,7 @@ class ModelMetadata:
     timeout_seconds: float
     #: One real row of inputs, for documentation; empty where the version has none, or a large one.
     example: Tensors
-    #: Whether a manifest vouches for it, why its rows share an execution, and why it is open in this format (see servable.py).
+    #: Whether a manifest vouches for it, why its rows share an execution, why it is this format (see servable.py).
     verified: bool = True
     batching: str = "manifest"
     chosen: str = "preferred"
