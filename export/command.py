@@ -18,7 +18,6 @@ from rich.console import Console
 
 from export import profile, profile_command, report
 from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
-from export.proposal import NoProposal
 from export.publish import Publication, publish
 from export.subject import of_checkpoint
 from export.version_path import VersionPath
@@ -97,7 +96,7 @@ def _profile(version: ModelVersion, arguments: argparse.Namespace, status: Conso
         # Not while the status line turns: it would take part in what is measured.
         status.print(f"{name}: measuring, {arguments.profile_seconds:g} s for each format on each number of threads")
         profile_command.measure_and_record(place, version, seconds=arguments.profile_seconds, write=sys.stdout.write)
-    except (NoProposal, ProfileError, RepositoryError) as error:
+    except ProfileError as error:
         sys.stderr.write(f"sameway export: published, but not measured: {error}\n")
         return 2
     return 0

@@ -20,7 +20,7 @@ from export.profile import Profiled
 from export.proposal import NoProposal
 from export.version_path import VersionPath
 from models import profiles
-from models.machine import usable_cores
+from models.machine import free_memory, usable_cores
 from models.profiles import FormatProfile, Measurement, ProfileError
 from models.repository import CONFIG, ModelVersion, RepositoryError
 from models.signing import SigningError, Trust, trusted_keys
@@ -56,10 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _failed(str(error), 1)
     try:
         proposed = measure_and_record(place, version, seconds=arguments.seconds, write=sys.stdout.write, tell=_tell)
-        if arguments.write_config:
+        if arguments.write_config and proposed is None:
+            return _failed("--write-config: there is nothing to write", 2)
+        if arguments.write_config and proposed is not None:
             proposal.write(folder, proposed)
             sys.stdout.write(f"written to {folder / CONFIG}\n")
-    except (NoProposal, ProfileError, RepositoryError) as error:
+    except ProfileError as error:
         return _failed(str(error), 2)
     except OSError as error:
         return _failed(f"cannot write {folder / CONFIG}: {error.strerror or error}", 2)
@@ -73,10 +75,10 @@ def measure_and_record(
     seconds: float,
     write: Callable[[str], object],
     tell: Callable[[str], None] = lambda step: None,
-) -> str:
-    """Measure a version, write the table and the proposal, record the profile, and return the proposal.
+) -> str | None:
+    """Measure a version, write the table and the proposal, record the profile, and return the proposal if there is one.
 
-    Raise ProfileError where nothing could be measured or recorded, RepositoryError, NoProposal. `tell` hears of each step.
+    Raise ProfileError where nothing could be measured or recorded. `tell` hears of each step as it begins.
     """
     done = profile.measure(place, version, seconds=seconds, tell=tell)
     for format, reason in done.failures.items():
@@ -86,9 +88,13 @@ def measure_and_record(
     write("\n".join(table(place.name, done)) + "\n\n")
     profiles.record(place.repository, place.model, done.profile)
     tell("instances side by side")
-    tried = proposal.plans(done.profile, usable_cores())
+    tried = proposal.plans(done.profile, cores=usable_cores(), free_bytes=free_memory())
     rates = proposal.compare(place, version, tried)
-    proposed = proposal.text(done.profile, place.name, version.manifest.signature.max_batch_size, rates)
+    try:
+        proposed = proposal.text(done.profile, place.name, version.manifest.signature.max_batch_size, rates)
+    except NoProposal as error:
+        write(f"no configuration is proposed: {error}\n")
+        return None
     write(proposed)
     return proposed
 

@@ -20,6 +20,8 @@ from models.repository import CONFIG, TRITON_CONFIG, ModelVersion
 WAIT_SECONDS = 0.25
 #: Each instance holds the model once more, so there is a limit to what is tried.
 _MOST_INSTANCES = 8
+#: Of the memory that is free: the rest is for whoever else is here.
+_MEMORY_SHARE = 0.5
 #: The limit that a model configuration has for `queue_rows`.
 _MOST_QUEUE_ROWS = 1_000_000
 #: Turns that each plan has, of so many seconds.
@@ -40,8 +42,12 @@ class Plan:
     rows: int
 
 
-def plans(profile: Profile, cores: int) -> list[Plan]:
-    """Return what may be the best: for each number of threads its fastest format, once, and as often as cores allow."""
+def plans(profile: Profile, *, cores: int, free_bytes: int) -> list[Plan]:
+    """Return what may be the best: for each number of threads its fastest format, once, and as often as cores allow.
+
+    They are tried side by side, so a plan is left out where all of them would take more than half of the free memory.
+    """
+    taken = 0
     found: list[Plan] = []
     formats = [format for format in PREFERENCE if any(one.format == format for one in profile.formats)]
     for threads in thread_counts(cores):
@@ -51,7 +57,12 @@ def plans(profile: Profile, cores: int) -> list[Plan]:
         if format is None or measurement is None:
             continue
         often = dict.fromkeys((1, min(_MOST_INSTANCES, cores // threads)))
-        found.extend(Plan(format, instances, threads, measurement.best.rows) for instances in often)
+        for instances in often:
+            taken += (needed := measurement.peak_bytes + (instances - 1) * measurement.session_bytes)
+            if taken > free_bytes * _MEMORY_SHARE:
+                taken -= needed
+                continue
+            found.append(Plan(format, instances, threads, measurement.best.rows))
     return found
 
 
@@ -83,7 +94,9 @@ def choose(rates: Mapping[Plan, float]) -> Plan:
     What it leaves free the server has for HTTP. Raise NoProposal where no plan was measured.
     """
     if not rates:
-        raise NoProposal("none of the formats that are opened unless configured could be measured")
+        raise NoProposal(
+            "none of the formats that are opened unless configured could be measured in the memory that is free"
+        )
     most = max(rates.values())
     near = [plan for plan, rate in rates.items() if rate >= most * (1 - NOTABLE)]
     return min(near, key=lambda plan: (plan.instances * plan.threads, plan.instances))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from models import fields
 
-_CPUINFO = Path("/proc/cpuinfo")
+_CPUINFO, _MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
 #: Where a container sees its share of the processor (cgroup v2): "200000 100000" are two cores' time, "max" is no limit.
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_GROUP = Path("/sys/fs/cgroup")
+_QUOTA = _GROUP / "cpu.max"
 
 #: What begins the name of a format → the packages that run it, of which one is installed: names on PyPI.
 _RUNTIMES = {"onnx": ("onnxruntime", "onnxruntime-gpu"), "exported_program": ("torch",), "torchscript": ("torch",)}
@@ -75,6 +76,20 @@ def runtime_of(format: str) -> str | None:
         except importlib.metadata.PackageNotFoundError:
             continue
     return None
+
+
+def free_memory(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int:
+    """Return the bytes that processes could still take, in this machine and in this container; 0 where nothing tells it."""
+    try:
+        lines = meminfo.read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return 0
+    try:
+        left = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # not in a container, or "max"
+        return free
+    return max(0, min(free, left))
 
 
 def _quota(file: Path) -> int | None:

@@ -76,6 +76,19 @@ def test_a_file_of_somebody_elses_is_not_overwritten(tmp_path: Path, capsys: pyt
     assert (tmp_path / "toy" / FILENAME).read_text() == "{}"
 
 
+def test_without_a_proposal_the_figures_are_recorded_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toys.publish(tmp_path)
+    monkeypatch.setattr(profile_command, "free_memory", lambda: 0)
+    assert cli.main(["profile", str(tmp_path / "toy"), "--seconds", "0.1"]) == 0
+    assert "no configuration is proposed: none of the formats" in capsys.readouterr().out
+    assert len(profiles.read(tmp_path / "toy")) == 1
+    assert cli.main(["profile", str(tmp_path / "toy"), "--seconds", "0.1", "--write-config"]) == 2
+    assert "sameway profile: --write-config: there is nothing to write\n" in capsys.readouterr().err
+    assert not (tmp_path / "toy" / "config.toml").exists()
+
+
 def test_an_export_can_be_measured_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = checkpoints.save(tmp_path / "one").path
     words = [

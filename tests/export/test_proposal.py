@@ -11,6 +11,7 @@ from serving import model_config
 from tests import toys
 from tests.models.profiling import measurement, profile
 
+PLENTY = 1 << 40
 ONE, TWO, WIDE = Plan("onnx", 1, 1, 8), Plan("onnx", 2, 1, 8), Plan("onnx", 1, 2, 8)
 
 
@@ -34,12 +35,19 @@ def test_nothing_measured_is_nothing_proposed() -> None:
 
 def test_plans_use_no_more_threads_than_there_are_cores_and_no_quantized_format() -> None:
     measured = profile("a" * 64, {"onnx": 100, "torchscript": 300, "onnx_int8": 900})
-    found = plans(measured, 6)
+    found = plans(measured, cores=6, free_bytes=PLENTY)
     assert {plan.format for plan in found} == {"torchscript"}
     assert [(plan.instances, plan.threads) for plan in found] == [(1, 1), (6, 1), (1, 2), (3, 2), (1, 4), (1, 6)]
     assert all(plan.rows == 8 for plan in found)
-    assert max(plan.instances for plan in plans(measured, 64)) == 8
-    assert plans(profile("a" * 64, {"onnx_int8": 900}), 2) == []
+    assert max(plan.instances for plan in plans(measured, cores=64, free_bytes=PLENTY)) == 8
+    assert plans(profile("a" * 64, {"onnx_int8": 900}), cores=2, free_bytes=PLENTY) == []
+
+
+def test_plans_that_memory_could_not_hold_side_by_side_are_left_out() -> None:
+    measured = profile("a" * 64, {"onnx": 100})  # 80 MB a process, 9 MB more for each other instance
+    for free, expected in ((400e6, [(1, 1), (2, 1)]), (200e6, [(1, 1)]), (100e6, [])):
+        found = plans(measured, cores=2, free_bytes=int(free))
+        assert [(plan.instances, plan.threads) for plan in found] == expected
 
 
 def test_the_proposal_is_a_configuration_that_serving_reads(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models import machine
-from models.machine import processor, runtime_of, usable_cores
+from models.machine import free_memory, processor, runtime_of, usable_cores
 
 EPYC = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: another\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
@@ -57,3 +57,15 @@ def test_runtimes_are_named_with_their_versions_and_unknown_ones_not_at_all() ->
     assert str(runtime_of("torchscript")).startswith("torch 2.")
     assert runtime_of("torchscript") == runtime_of("exported_program")
     assert runtime_of("papyrus") is None
+
+
+def test_free_memory_is_that_of_the_machine_and_of_the_container(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    assert free_memory(meminfo, tmp_path) == 0
+    meminfo.write_text("MemTotal: 4000 kB\nMemAvailable:  2000 kB\n")
+    assert free_memory(meminfo, tmp_path) == 2000 * 1024
+    (tmp_path / "memory.current").write_text("4000\n")
+    for most, free in (("max", 2000 * 1024), ("10000", 6000), ("3000", 0)):
+        (tmp_path / "memory.max").write_text(f"{most}\n")
+        assert free_memory(meminfo, tmp_path) == free
+    assert free_memory() > 0
