@@ -25,5 +25,5 @@ def test_a_link_is_refused_even_to_a_plain_file_and_a_pipe_makes_nobody_wait(tmp
 
 def test_a_file_in_what_is_no_folder_is_said_without_the_folders_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"abc")
-    with pytest.raises(FileError, match="^below: Not a directory$"):
+    with pytest.raises(FileError, match=r"^below: Not a directory$"):
         read(tmp_path / "plain" / "below", most_bytes=3)
