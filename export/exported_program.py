@@ -17,7 +17,7 @@ from export.exporter import ExportError, ExportSource, Run, first_line
 from export.mutation import refuse_writing
 from export.quiet import quiet
 from export.refusal import refusal
-from export.threads import one_thread
+from export.threads import so_many_threads
 from models import program as rules
 from models.tensors import Array, Signature, Tensors, TensorSpec
 
@@ -46,7 +46,7 @@ class ExportedProgramExporter:
             raise ExportError(f"{self.format}: the module cannot be exported: {refusal(error, source)}") from error
         path.write_bytes(buffer.getbuffer())
 
-    def open(self, path: Path, signature: Signature) -> Run:
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load as serving does; outputs are named by their place in the signature, for the file does not name them."""
         try:
             buffer = io.BytesIO(path.read_bytes())
@@ -59,7 +59,7 @@ class ExportedProgramExporter:
 
         def run(inputs: Tensors) -> dict[str, Array]:
             tensors = [torch.from_numpy(inputs[spec.name].copy()) for spec in signature.inputs]
-            with one_thread(), torch.inference_mode():
+            with so_many_threads(threads), torch.inference_mode():
                 outputs = module(*tensors)
             return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 

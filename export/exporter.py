@@ -117,8 +117,8 @@ class Exporter(Protocol):
         """Write the artifact; raise ExportError if the format cannot express the module, OSError if the disk refuses."""
         ...
 
-    def open(self, path: Path, signature: Signature) -> Run:
-        """Load the file alone, as serving will, on one CPU thread. Raise ExportError where it cannot be loaded."""
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
+        """Load the file alone, as serving will, on one CPU thread or more. Raise ExportError where it cannot be loaded."""
         ...
 
 

@@ -49,10 +49,10 @@ class OnnxExporter:
             raise ExportError(f"onnx: the module cannot be exported: {refusal(error, source)}") from error
         path.write_bytes(data)
 
-    def open(self, path: Path, signature: Signature) -> Run:
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load with ONNX Runtime, with the optimisations it applies by default."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors: its warnings about unused initializers are no news for anybody here
         try:

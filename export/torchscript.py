@@ -17,7 +17,7 @@ import torch
 from export.exporter import ExportError, ExportSource, Run, first_line
 from export.mutation import refuse_writing
 from export.refusal import refusal
-from export.threads import one_thread
+from export.threads import so_many_threads
 from models.tensors import Array, Signature, Tensors
 
 
@@ -45,7 +45,7 @@ class TorchScriptExporter:
         # Written here and not by torch, which says "failed writing file" where the system says that the disk is full.
         path.write_bytes(buffer.getbuffer())
 
-    def open(self, path: Path, signature: Signature) -> Run:
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load with torch.jit.load; outputs are named by their place in the signature, for the file does not name them."""
         try:
             with _quiet():
@@ -57,7 +57,7 @@ class TorchScriptExporter:
         def run(inputs: Tensors) -> dict[str, Array]:
             tensors = [torch.from_numpy(inputs[spec.name].copy()) for spec in signature.inputs]
             try:
-                with one_thread(), torch.inference_mode():
+                with so_many_threads(threads), torch.inference_mode():
                     outputs = module(*tensors)
             except RuntimeError as error:
                 # libtorch prints the whole traced program; what went wrong is the last line.

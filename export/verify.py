@@ -88,18 +88,18 @@ def exit_code(checks: Sequence[Check], *, every: bool) -> int:
     return 2 if len(unchecked) == len(artifacts) or (every and unchecked) else 0
 
 
-def opened(version: ModelVersion, artifact: Artifact) -> Run:
+def opened(version: ModelVersion, artifact: Artifact, *, threads: int = 1) -> Run:
     """Open an artifact as a stranger would; raise NotHere where its runtime is missing, ExportError where it is refused."""
     path = version.artifact_path(artifact)
     if path.suffix == ".onnx":
         from export.onnx_session import open_onnx
 
-        return open_onnx(path).run
+        return open_onnx(path, threads=threads).run
     try:
         exporter = exporter_of(artifact.format)
     except ExportError as error:  # an unknown format, as by a later Sameway, or a package that is missing
         raise NotHere(str(error)) from error
-    return exporter.open(path, version.manifest.signature)
+    return exporter.open(path, version.manifest.signature, threads=threads)
 
 
 def _artifact(version: ModelVersion, artifact: Artifact, golden: tuple[Tensors, Tensors]) -> list[Check]:

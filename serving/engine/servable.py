@@ -51,6 +51,7 @@ class Servable:
     artifacts  by format
     golden     real inputs with their outputs; None where nothing is known but the file
     batching   why rows share an execution, or do not: "manifest", "configured", "probed" or "alone"
+    chosen     why it is opened in this format: "configured", "profile", "preferred" or "only" (see choice.py)
     remark     what an operator should know of a version that is ready; "" where all is as it should be
     """
 
@@ -63,6 +64,7 @@ class Servable:
     artifacts: Mapping[str, ServableArtifact]
     golden: tuple[Tensors, Tensors] | None
     batching: str
+    chosen: str = "preferred"
     remark: str = ""
 
     @classmethod

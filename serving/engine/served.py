@@ -62,6 +62,7 @@ class ServedVersion:
             example=example,
             verified=version.verified,
             batching=version.batching,
+            chosen=version.chosen,
         )
         batch_rows = max(1, signature.max_batch_size)
         self._batcher = Batcher(

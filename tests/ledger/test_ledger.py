@@ -40,7 +40,8 @@ def test_nothing_is_lost_or_swapped(server: Process, tmp_path: Path) -> None:
     # All that makes the run hard was in it.
     assert report.kinds[Kind.LIAR] >= 0.04 * REQUESTS
     assert min(report.kinds[kind] for kind in (Kind.WIDE, Kind.DATATYPE, Kind.NAN)) >= 0.005 * REQUESTS
-    assert report.ends["CUT"] >= 0.01 * REQUESTS
+    # Of the 2 % that are to hang up, a fast server answers many before they do.
+    assert report.ends["CUT"] >= 0.004 * REQUESTS
 
 
 @pytest.mark.parametrize("kind", BAD_KINDS)
