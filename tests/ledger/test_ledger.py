@@ -4,6 +4,7 @@ And the proof of the prover: what is broken on purpose must be found out, or all
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,9 @@ def test_an_honest_toy_passes(tmp_path: Path) -> None:
 def test_a_broken_server_is_caught(broken: type[ToyServer], tmp_path: Path) -> None:
     # What never comes is waited for in vain, so not for long.
     grace_seconds = 0.5 if broken is Loses else 10.0
-    report = run_on_toy(broken(), list(plan(SEED, TOY_REQUESTS)), tmp_path / "ledger", grace_seconds=grace_seconds)
+    # Nobody hangs up: where the owner of a row has left, one that was given twice reads as one that was swapped.
+    requests = [replace(request, cut=None) for request in plan(SEED, TOY_REQUESTS)]
+    report = run_on_toy(broken(), requests, tmp_path / "ledger", grace_seconds=grace_seconds)
     assert BROKEN[broken] in report.faults, str(report)
 
 
