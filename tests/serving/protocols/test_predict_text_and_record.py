@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from models.content import Content, RecordContent, RecordField, TextContent, ValueContent
-from models.tensors import Signature, TensorSpec
+from models.tensors import Array, Signature, TensorSpec
+from proofs.graphs import model_of, publish
 from tests.serving.desk import Desk, body_of
-from tests.serving.graphs import model_of, publish
 
 RECORD = RecordContent((RecordField("carat", "numbers", 0), RecordField("cut", "kinds", 0, ("fair", "good"))))
 GOOD = {"carat": 1.5, "cut": "good"}
@@ -55,7 +55,7 @@ def publish_price(root: Path) -> None:
     )
     inputs = (TensorSpec("numbers", "FP32", (1,)), TensorSpec("kinds", "INT64", (1,)))
     signature = Signature(inputs, (TensorSpec("price", "FP32", ()),), 8)
-    golden = {"numbers": np.array([[2]], np.float32), "kinds": np.array([[1]], np.int64)}
+    golden: dict[str, Array] = {"numbers": np.array([[2]], np.float32), "kinds": np.array([[1]], np.int64)}
     content = Content(RECORD, ValueContent("price", "USD"))
     publish(root, "price", (signature, model_of(graph)), golden, {"price": np.array([2], np.float32)}, content=content)
 
