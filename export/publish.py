@@ -12,6 +12,7 @@ from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource,
 from export.free_axes import Proof, proofs
 from export.reference import Reference
 from export.subject import Subject
+from export.unbatched import without_batch_axis
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
 from models.signing import Signer
@@ -38,11 +39,15 @@ class FormatResult:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run."""
+    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run.
+
+    `notes` are sentences on the model itself, whatever the format.
+    """
 
     model: str
     results: tuple[FormatResult, ...]
     version: ModelVersion | None
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -71,13 +76,13 @@ def publish(
             raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
     if not wanted:
         raise ExportError(f"formats: expected one or more of {', '.join(FORMATS)}, found none")
-    source = subject.source
+    notes: list[str] = []
     with _workplace(repository, subject.name, dry_run=dry_run) as staged:
-        tell(f"measuring the eager model's noise floor on {source.rows} samples")
-        measured = reference.measure(source)
+        subject, measured = _measured(subject, notes, tell)
+        source = subject.source
         others = proofs(source)
         results = tuple(_export(format, source, measured, others, staged, tell=tell) for format in wanted)
-        publication = Publication(subject.name, results, None)
+        publication = Publication(subject.name, results, None, tuple(notes))
         if dry_run or not publication.passed:
             return publication
         tell("publishing")
@@ -97,6 +102,22 @@ def publish(
             origin=subject.origin,
         )
         return replace(publication, version=repository.publish(staged, manifest, signer=signer))
+
+
+def _measured(subject: Subject, notes: list[str], tell: Callable[[str], None]) -> tuple[Subject, Reference]:
+    """Measure the eager model; one whose rows depend on each other comes back as one without a batch axis, with a note."""
+    source = subject.source
+    tell(f"measuring the eager model's noise floor on {source.rows} samples")
+    measured = reference.measure(source)
+    dependence = measured.dependence
+    if dependence is None or not source.signature.batched:
+        return subject, measured
+    tell("measuring once more, without a batch axis")
+    whole = without_batch_axis(source)
+    notes.append(f"max_batch_size 0: requests run alone, as {dependence}")
+    if subject.content is not None:
+        notes.append("no content: it is one row of a batch, and this model has no batch axis; programs send tensors")
+    return replace(subject, source=whole, content=None), reference.measure(whole)
 
 
 @contextmanager
@@ -133,7 +154,8 @@ def _export(
     except OSError as error:
         return FormatResult(format, error=f"{format}: cannot write {path.name}: {error.strerror or error}", exported=False)
     sizes = parity.batch_sizes(source.signature)
-    tell(f"{format}: comparing on {source.rows} samples in batches of {', '.join(map(str, sizes))}")
+    company = f"in batches of {', '.join(map(str, sizes))}" if source.signature.batched else "as single requests"
+    tell(f"{format}: comparing on {source.rows} samples {company}")
     try:
         run = exporter.open(path, source.signature)
     except ExportError as error:
@@ -146,7 +168,7 @@ def _export(
         file=path.name,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
-        tolerance={name: output.tolerance for name, output in measured.outputs.items()},
+        tolerance={name: output.tolerance for name, output in measured.outputs.items() if output.random is None},
         parity=comparison.report,
     )
     return FormatResult(format, artifact, (*comparison.faults, *faults))

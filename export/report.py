@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from export.publish import FormatResult, Publication
-from models.manifest import OutputParity
+from models.manifest import OutputParity, ParityReport
 
 #: Width of a report that goes to a file or a pipe, where rich would assume 80 columns and wrap every number.
 _PLAIN_WIDTH = 125
@@ -15,11 +15,10 @@ def show(publication: Publication, console: Console) -> None:
     """Print the table, a line for each fault, and what was published."""
     first = next((result.artifact.parity for result in publication.results if result.artifact), None)
     if first is not None:
-        sizes = ", ".join(map(str, first.batch_sizes))
-        console.print(
-            f"{publication.model}: saved files against the eager model, {first.samples} real samples in batches of {sizes}"
-        )
+        console.print(f"{publication.model}: saved files against the eager model, {_tried(first)}")
     console.print(_table(publication))
+    for note in _notes(publication):
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     for result in publication.results:
         for fault in result.faults:
             console.print(Text(f"{result.format}: {fault}", style="red"), soft_wrap=True)
@@ -32,6 +31,22 @@ def show(publication: Publication, console: Console) -> None:
         return
     name = f"{version.manifest.model}/{version.manifest.version}"
     console.print(Text.assemble("published ", (name, "bold green"), f" sha256:{version.digest}"), soft_wrap=True)
+
+
+def _tried(report: ParityReport) -> str:
+    """Return what the files were run on."""
+    if report.batch_sizes == (0,):
+        return f"{report.samples} real samples as single requests"
+    return f"{report.samples} real samples in batches of {', '.join(map(str, report.batch_sizes))}"
+
+
+def _notes(publication: Publication) -> list[str]:
+    """Return what a reader should know besides: once where it is true of all formats, else under the format's name."""
+    artifacts = [result.artifact for result in publication.results if result.artifact is not None]
+    reports = [artifact.parity for artifact in artifacts]
+    shared = [note for note in (reports[0].notes if reports else ()) if all(note in report.notes for report in reports)]
+    own = [f"{report.format}: {note}" for report in reports for note in report.notes if note not in shared]
+    return [*publication.notes, *shared, *own]
 
 
 def terminal() -> Console:

@@ -55,6 +55,11 @@ def allowed(values: Array, floors: Array) -> Array:
     return tenfold if _is_distribution(values) else np.maximum(tenfold, least(values))
 
 
+def stated(values: Array, *, atol: float, rtol: float) -> Array:
+    """Return what each element may differ by where that was stated: atol + rtol × |expected|, as numpy's allclose."""
+    return atol + rtol * _magnitude(values)
+
+
 def least(values: Array) -> float:
     """Return what is below any measuring, for an output as a whole: rounding at its scale, 0 for integers."""
     return float(_rounding(np.array(scale(values)), values.dtype)) if np.issubdtype(values.dtype, np.floating) else 0.0

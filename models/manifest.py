@@ -24,9 +24,16 @@ class ManifestError(ValueError):
 class OutputParity:
     """One output of an artifact against the eager model, over all batch sizes tried.
 
-    Errors are the largest over all samples, `max_relative` over elements whose reference is not 0. `noise_floor` is what
-    the eager model differs from itself (see export/parity.py), `tolerance` what was allowed. `equal_decisions` is the
-    share of equal elements of an integer output, None for others. `worst_sample` is the row of the largest error.
+    Errors are the largest over all samples: `max_absolute`; `max_relative` and `max_ulp` (units in the last place of the
+    reference) over elements whose reference is not 0. `min_cosine` is the smallest cosine of a sample's answer with its
+    reference. `worst_sample` is the row of the largest error. `equal_decisions` is the share of equal elements of an
+    integer output, None for others.
+
+    `tolerance` is what was allowed: a multiple of `noise_floor`, what the eager model differs from itself, unless `atol`
+    and `rtol` say that it was stated. The floor is the largest of `floor_float64` (float32 against float64),
+    `floor_alone` (a row alone against the same row in a batch) and `floor_ulp` (4 units in the last place of the output's
+    scale). A `random` output, of which the eager model itself gives two answers, has none of these numbers: it is judged
+    by shape, datatype and finiteness. None: not measured, as in manifests of before.
     """
 
     output: str
@@ -37,6 +44,14 @@ class OutputParity:
     equal_decisions: float | None
     worst_sample: int
     passed: bool
+    random: bool = False
+    max_ulp: float | None = None
+    min_cosine: float | None = None
+    floor_float64: float | None = None
+    floor_alone: float | None = None
+    floor_ulp: float | None = None
+    atol: float | None = None
+    rtol: float | None = None
 
     @classmethod
     def from_json(cls, json: fields.Fields) -> "OutputParity":
@@ -50,17 +65,30 @@ class OutputParity:
             equal_decisions=fields.optional(json, "equal_decisions", fields.number),
             worst_sample=fields.count(json, "worst_sample"),
             passed=fields.boolean(json, "passed"),
+            random=fields.optional(json, "random", fields.boolean) or False,
+            max_ulp=fields.optional(json, "max_ulp", fields.number),
+            min_cosine=fields.optional(json, "min_cosine", fields.number),
+            floor_float64=fields.optional(json, "floor_float64", fields.number),
+            floor_alone=fields.optional(json, "floor_alone", fields.number),
+            floor_ulp=fields.optional(json, "floor_ulp", fields.number),
+            atol=fields.optional(json, "atol", fields.number),
+            rtol=fields.optional(json, "rtol", fields.number),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """One artifact against the eager model: what was tried, and what came out for every output."""
+    """One artifact against the eager model: what was tried, and what came out for every output.
+
+    `batch_sizes` holds a 0 where there is no batch axis and requests ran alone. `notes` are sentences on what was found
+    besides, or could not be looked at.
+    """
 
     format: str
     batch_sizes: tuple[int, ...]
     samples: int
     outputs: tuple[OutputParity, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -75,6 +103,7 @@ class ParityReport:
             batch_sizes=fields.integers(json, "batch_sizes"),
             samples=fields.count(json, "samples"),
             outputs=fields.items(json, "outputs", OutputParity.from_json),
+            notes=fields.optional(json, "notes", fields.texts) or (),
         )
 
 
@@ -82,7 +111,8 @@ class ParityReport:
 class Artifact:
     """One exported file, its checksum, and its parity with the eager model.
 
-    `tolerance` gives per output the absolute difference to the golden sample that a replay may show.
+    `tolerance` gives per output the absolute difference to the golden sample that a replay may show; a random output has
+    none.
     """
 
     format: str
@@ -91,6 +121,11 @@ class Artifact:
     size_bytes: int
     tolerance: Mapping[str, float]
     parity: ParityReport
+
+    @property
+    def random(self) -> frozenset[str]:
+        """The outputs that are replayed by shape, datatype and finiteness alone."""
+        return frozenset(output.output for output in self.parity.outputs if output.random)
 
     @classmethod
     def from_json(cls, json: fields.Fields) -> "Artifact":
