@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--torchscript", choices=TORCHSCRIPT, default=DEFAULTS.torchscript, help="note one run, or compile its Python"
     )
+    parser.add_argument(
+        "--atol", type=float, help="what floating outputs may differ by, instead of what the model's own noise allows"
+    )
+    parser.add_argument("--rtol", type=float, help="the same as a share of the expected value; both add up")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
     parser.add_argument("--dry-run", action="store_true", help="check everything, publish nothing")
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         signs = None if arguments.sign is None else signer(arguments.sign)
         with status.status(f"{model.name}: starting") as line:
             line.update(f"{model.name}: rebuilding the network from its checkpoint")
-            options = Options(arguments.opset, arguments.torchscript)
+            options = Options(arguments.opset, arguments.torchscript, arguments.atol, arguments.rtol)
             publication = publish(
                 of_checkpoint(model, checkpoint, options=options, data_dir=arguments.data_dir),
                 Repository(arguments.repository),

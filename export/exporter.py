@@ -45,7 +45,8 @@ class Options:
                  Runtime reads it since 1.17. Pinned, so that an upgrade of torch does not silently ask for newer servers
     torchscript  "trace" notes what one run did; "script" compiles the module's Python, with its decisions and loops
     atol, rtol   what floating outputs may differ by, absolute and as a share of the expected value, added up as numpy's
-                 allclose does; one alone leaves the other at 0, both None: derived from the eager model's own noise
+                 allclose does; one alone leaves the other at 0, both None: derived from the eager model's own noise.
+                 Decisions stay as they are: equal, save where the derived tolerance makes a tie
     """
 
     opset: int = 20

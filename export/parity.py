@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export import batches, tolerance
+from export import batches, distances, tolerance
 from export.exporter import Run, first_line
 from export.reference import OutputReference, Reference
 from models import chance
@@ -80,7 +80,9 @@ def _judge(
     parity = _parity(
         output,
         max_absolute=float(np.max(apart, initial=0.0)),
-        max_relative=_largest_share(apart, output.values),
+        max_relative=distances.largest_share(apart, output.values),
+        max_ulp=None if output.discrete else distances.largest_ulp(apart, output.values),
+        min_cosine=None if output.discrete else distances.smallest_cosine(found, output.values),
         equal_decisions=float(np.mean(equal)) if output.discrete else None,
         worst_sample=int(np.unravel_index(np.argmax(apart), apart.shape)[1]) if apart.size else 0,
         passed=not wrong.any(),
@@ -93,22 +95,31 @@ def _parity(
     *,
     max_absolute: float = 0.0,
     max_relative: float = 0.0,
+    max_ulp: float | None = None,
+    min_cosine: float | None = None,
     equal_decisions: float | None = None,
     worst_sample: int = 0,
     passed: bool = False,
 ) -> OutputParity:
     """Return what was found, beside what the reference allows."""
-    floor = output.floor
+    floor = None if output.discrete or output.random else output.floor
     return OutputParity(
         output=output.spec.name,
         max_absolute=max_absolute,
         max_relative=max_relative,
-        noise_floor=floor.largest,
+        noise_floor=output.floor.largest,
         tolerance=output.tolerance,
         equal_decisions=equal_decisions,
         worst_sample=worst_sample,
         passed=passed,
         random=output.random is not None,
+        max_ulp=max_ulp,
+        min_cosine=min_cosine,
+        floor_float64=None if floor is None else floor.float64,
+        floor_alone=None if floor is None else floor.alone,
+        floor_ulp=None if floor is None else floor.ulp,
+        atol=output.atol,
+        rtol=output.rtol,
     )
 
 
@@ -154,13 +165,6 @@ def _misfit(output: OutputReference, signature: Signature, answers: _Answers) ->
                 where = f"a batch of {len(expected)}" if signature.batched else _company(size)
                 return f"expected shape {list(expected.shape)} on {where}, found {list(found.shape)}"
     return None
-
-
-def _largest_share(apart: Array, values: Array) -> float:
-    """Return the largest difference relative to its reference, over those that are neither 0 nor infinite nor NaN."""
-    magnitudes = np.abs(values.astype(np.float64))
-    counts = np.isfinite(magnitudes) & (magnitudes > 0)
-    return float(np.max(apart[:, counts] / magnitudes[counts], initial=0.0))
 
 
 def _explain(output: OutputReference, sizes: Sequence[int], found: Array, wrong: Array) -> str:

@@ -48,7 +48,8 @@ class OutputReference:
     `floor` and `tolerance` are the largest over all elements. A discrete output (integers, booleans) is allowed no
     difference, save where it is undecided: its scores, or the eager model's own runs, tie. `fault` says why this output
     can pass no check at all, `dependence` how its rows look at each other, `random` that the model itself gives two
-    answers to one input, `conditioned` that it is ill-conditioned where a tolerance was stated all the same.
+    answers to one input, `conditioned` that it is ill-conditioned where a tolerance was stated all the same: `atol` and
+    `rtol`, None where it was derived.
     """
 
     spec: TensorSpec
@@ -61,6 +62,8 @@ class OutputReference:
     dependence: str | None = None
     random: str | None = None
     conditioned: str | None = None
+    atol: float | None = None
+    rtol: float | None = None
 
     @property
     def discrete(self) -> bool:
@@ -111,11 +114,9 @@ class _Runs:
             ulp=tolerance.least(self.values),
         )
 
-    def allowed(self, options: Options) -> Array:
-        """Return the tolerance per element: the one that was stated, else derived from the floor."""
-        if options.atol is None and options.rtol is None:
-            return tolerance.allowed(self.values, self.floors())
-        return tolerance.stated(self.values, atol=options.atol or 0.0, rtol=options.rtol or 0.0)
+    def allowed(self) -> Array:
+        """Return the tolerance per element, derived from the floor."""
+        return tolerance.allowed(self.values, self.floors())
 
 
 def measure(source: ExportSource) -> Reference:
@@ -142,7 +143,7 @@ def measure(source: ExportSource) -> Reference:
         scores = None
         if all(spec.name in answer.scores for answer in answers):
             scores = _Runs(*(answer.scores[spec.name] for answer in answers))
-        outputs[spec.name] = _discrete(spec, runs, scores, source.options, sound=sound)
+        outputs[spec.name] = _discrete(spec, runs, scores, sound=sound)
     return Reference(signature, inputs, outputs)
 
 
@@ -154,7 +155,9 @@ def is_discrete(values: Array) -> bool:
 def _continuous(spec: TensorSpec, runs: _Runs, options: Options, *, sound: Array) -> OutputReference:
     if (random := _chance(runs)) is not None:
         return _by_chance(spec, runs, random, _not_finite(runs, sound))
-    floor, allowed = runs.floor(), runs.allowed(options)
+    derived = options.atol is None and options.rtol is None
+    atol, rtol = options.atol or 0.0, options.rtol or 0.0
+    floor, allowed = runs.floor(), runs.allowed() if derived else tolerance.stated(runs.values, atol=atol, rtol=rtol)
     scale, measured = tolerance.scale(runs.values), max(floor.float64, floor.alone)
     fault, dependence = _not_finite(runs, sound), _dependence(runs)
     conditioned = None
@@ -163,7 +166,6 @@ def _continuous(spec: TensorSpec, runs: _Runs, options: Options, *, sound: Array
             f"ill-conditioned: the eager model differs from itself by {measured:.2g}, more than "
             f"{tolerance.ILL_CONDITIONED:g} of the largest value {scale:.2g}: no artifact could be told from a wrong one"
         )
-    derived = options.atol is None and options.rtol is None
     return OutputReference(
         spec=spec,
         values=runs.values,
@@ -174,15 +176,17 @@ def _continuous(spec: TensorSpec, runs: _Runs, options: Options, *, sound: Array
         fault=fault or (conditioned if derived else None),
         dependence=dependence,
         conditioned=None if derived else conditioned,
+        atol=None if derived else atol,
+        rtol=None if derived else rtol,
     )
 
 
-def _discrete(spec: TensorSpec, runs: _Runs, scores: _Runs | None, options: Options, *, sound: Array) -> OutputReference:
+def _discrete(spec: TensorSpec, runs: _Runs, scores: _Runs | None, *, sound: Array) -> OutputReference:
     fault = None if scores is None else _not_finite(scores, sound)
     random = _chance(runs) or (None if scores is None else _chance(scores))
     if random is not None:
         return _by_chance(spec, runs, random, fault)
-    tied = np.zeros(runs.values.shape, np.bool_) if scores is None else _tied(scores, scores.allowed(options))
+    tied = np.zeros(runs.values.shape, np.bool_) if scores is None else _tied(scores)
     undecided = tied | (runs.values != runs.exact) | (runs.values != runs.alone)
     first = len(runs.exact_alone)
     share = float(np.mean(undecided)) if undecided.size else 0.0
@@ -210,13 +214,13 @@ def _by_chance(spec: TensorSpec, runs: _Runs, random: str, fault: str | None) ->
     return OutputReference(spec, runs.values, nothing, undecided, NO_FLOOR, 0.0, fault, random=random)
 
 
-def _tied(scores: _Runs, allowed: Array) -> Array:
+def _tied(scores: _Runs) -> Array:
     """Return which decisions are ties: those whose two best scores an artifact may rightly have in the other order."""
     if scores.values.shape[-1] < 2:
         return np.zeros(scores.values.shape[:-1], np.bool_)
     best = np.partition(scores.exact, -2, axis=-1)
     # Each of the two may be off by the tolerance, towards the other.
-    tied: Array = best[..., -1] - best[..., -2] <= 2 * allowed.max(axis=-1)
+    tied: Array = best[..., -1] - best[..., -2] <= 2 * scores.allowed().max(axis=-1)
     return tied
 
 

@@ -1,10 +1,13 @@
 """The report people read: per format and output, what was found beside what was allowed."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from export.publish import FormatResult, Publication
+from export.tolerance import ALLOWED_FLOORS, LEAST_ULP
 from models.manifest import OutputParity, ParityReport
 
 #: Width of a report that goes to a file or a pipe, where rich would assume 80 columns and wrap every number.
@@ -17,6 +20,8 @@ def show(publication: Publication, console: Console) -> None:
     if first is not None:
         console.print(f"{publication.model}: saved files against the eager model, {_tried(first)}")
     console.print(_table(publication))
+    if first is not None and (rule := _rule(first.outputs)) is not None:
+        console.print(Text(f"allowed: {rule}", style="dim"), soft_wrap=True)
     for note in _notes(publication):
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     for result in publication.results:
@@ -40,6 +45,20 @@ def _tried(report: ParityReport) -> str:
     return f"{report.samples} real samples in batches of {', '.join(map(str, report.batch_sizes))}"
 
 
+def _rule(outputs: Sequence[OutputParity]) -> str | None:
+    """Return how the tolerances came about; None where nothing is compared by one."""
+    compared = [output for output in outputs if output.equal_decisions is None and not output.random]
+    if not compared:
+        return None
+    stated = next((output for output in compared if output.atol is not None and output.rtol is not None), None)
+    if stated is not None:
+        return f"as stated, {stated.atol:g} + {stated.rtol:g} × the expected value"
+    return (
+        f"{ALLOWED_FLOORS:g} × the largest of what the eager model differs from itself: in float64, by a row alone, "
+        f"{LEAST_ULP:g} units in the last place"
+    )
+
+
 def _notes(publication: Publication) -> list[str]:
     """Return what a reader should know besides: once where it is true of all formats, else under the format's name."""
     artifacts = [result.artifact for result in publication.results if result.artifact is not None]
@@ -55,10 +74,20 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
 
 
+#: Columns, and what stands in them. The floor's three parts come before what is allowed, ten times the largest of them.
+_HEADINGS = (
+    "format", "size", "output", "max abs", "max rel", "ulp", "1−cos", "float64", "alone", "4 ulp", "allowed", "",
+)  # fmt: skip
+_WORDS = ("format", "output", "")
+
+
 def _table(publication: Publication) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("format", "size", "output", "max abs", "max rel", "noise floor", "tolerance", "decisions", ""):
-        table.add_column(heading, justify="left" if heading in ("format", "output", "") else "right", no_wrap=True)
+    for heading in _HEADINGS:
+        # A long name goes on in the next line, sooner than a number is cut off.
+        overflow = "fold" if heading == "output" else "ellipsis"
+        justify = "left" if heading in _WORDS else "right"
+        table.add_column(heading, justify=justify, no_wrap=heading != "output", overflow=overflow)  # type: ignore[arg-type]
     for result in publication.results:
         for cells in _rows(result):
             table.add_row(*cells)
@@ -67,9 +96,8 @@ def _table(publication: Publication) -> Table:
 
 def _rows(result: FormatResult) -> list[list[str | Text]]:
     if result.artifact is None:
-        return [
-            [result.format, *["–"] * 7, Text("not checked here" if result.exported else "not exported", style="bold red")]
-        ]
+        verdict = Text("not checked here" if result.exported else "not exported", style="bold red")
+        return [[result.format, *["–"] * (len(_HEADINGS) - 2), verdict]]
     size = f"{result.artifact.size_bytes / 1000:,.0f} kB"
     outputs = result.artifact.parity.outputs
     heads = [(result.format, size), *[("", "")] * (len(outputs) - 1)]
@@ -77,8 +105,27 @@ def _rows(result: FormatResult) -> list[list[str | Text]]:
 
 
 def _cells(output: OutputParity) -> list[str | Text]:
-    verdict = Text("equal", style="green") if output.passed else Text("DIFFERS", style="bold red")
-    if output.equal_decisions is not None:
-        return [output.output, "–", "–", "–", "–", f"{output.equal_decisions:.2%}", verdict]
-    errors = (output.max_absolute, output.max_relative, output.noise_floor, output.tolerance)
-    return [output.output, *(f"{error:.1e}" for error in errors), "–", verdict]
+    verdict = Text(_verdict(output), style="green" if output.passed else "bold red")
+    if output.random or output.equal_decisions is not None:
+        return [output.output, *["–"] * 8, verdict]
+    angle = None if output.min_cosine is None else 1 - output.min_cosine
+    ulp = "–" if output.max_ulp is None else f"{output.max_ulp:,.0f}" if output.max_ulp < 1e5 else _number(output.max_ulp)
+    floors = (output.floor_float64, output.floor_alone, output.floor_ulp, output.tolerance)
+    return [
+        output.output, _number(output.max_absolute), _number(output.max_relative), ulp, _number(angle),
+        *map(_number, floors), verdict,
+    ]  # fmt: skip
+
+
+def _verdict(output: OutputParity) -> str:
+    """Return equal, or how else it came out."""
+    word = ("random" if output.random else "equal") if output.passed else "DIFFERS"
+    return word if output.equal_decisions is None or output.random else f"{output.equal_decisions:.2%} {word}"
+
+
+def _number(value: float | None) -> str:
+    """Return a number in two digits, and its exponent without zeros in front: a table of them has to fit a terminal."""
+    if value is None:
+        return "–"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from export import parity, reference, verify
+from export import diff, parity, reference, verify
 from export.exporter import FORMATS, ExportSource, Run
 from export.publish import Publication, publish
 from export.subject import Subject
+from loadtests.bodies import WrongAnswer, golden_samples
 from models.repository import Repository
 from models.tensors import Array, Tensors, TensorSpec
 from serving.engine.servable import Servable
@@ -117,3 +118,27 @@ def test_a_version_whose_random_output_is_no_number_is_not_verified_and_not_serv
     published_version = replace(Servable.published(version), content=None)
     with pytest.raises(Exception, match="golden sample, 1 rows: random output 'y': expected finite numbers, found"):
         ServedVersion.open(published_version, ModelConfig(), Metrics())
+
+
+def test_a_diff_leaves_it_out_and_says_so(tmp_path: Path) -> None:
+    first, second = (published(half_random(), tmp_path).version for _ in range(2))
+    assert first is not None
+    assert second is not None
+    found = diff.compare(first, second)
+    assert found.answers is not None
+    assert [(change.output, change.changed) for change in found.answers.outputs] == [("z", 0)]
+    assert "y: not compared, as it is another each time: a random output" in found.remarks
+    assert diff.exit_code(found, "changed") == 0
+
+
+def test_a_load_test_expects_no_value_of_it(tmp_path: Path) -> None:
+    assert published(half_random(), tmp_path).version is not None
+    sample = golden_samples(tmp_path, "toy", 1)[0]
+    body = {"model_name": "toy", "model_version": "1", "outputs": [
+        {"name": name, "datatype": "FP32", "shape": [1, 3], "data": data}
+        for name, data in (("y", [7.0, 7.0, 7.0]), ("z", sample.outputs["z"].ravel().tolist()))
+    ]}  # fmt: skip
+    sample.check_v2(body)
+    body["outputs"][0]["data"] = [7.0, float("nan"), 7.0]  # type: ignore[index]  # a JSON object, known here
+    with pytest.raises(WrongAnswer, match="random output 'y': expected finite numbers, found 1 of 3"):
+        sample.check_v2(body)
