@@ -5,7 +5,7 @@ pass and become the model's next version together, or nothing is published.
 
 exit codes:
   0  published; with --dry-run, all files agree
-  1  a file differs from the eager model: nothing published
+  1  a file differs from the eager model, or an image file is read otherwise than in training: nothing published
   2  could not run: no checkpoint, unknown model, a format that cannot express the model or that this machine cannot open
      ("not checked here"), a repository that cannot be written
 """
@@ -79,10 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _exit_code(publication: Publication) -> int:
-    """Return 1 if any file is known to be wrong, though another could not even be made: that is the graver news."""
+    """Return 1 if anything is known to be wrong, though another could not even be made: that is the graver news."""
     if publication.passed:
         return 0
-    return 1 if any(result.artifact and not result.passed for result in publication.results) else 2
+    wrong = any(result.artifact and not result.passed for result in publication.results)
+    return 1 if wrong or publication.faults else 2
 
 
 def _checkpoint(word: str, folder: Path) -> Checkpoint:

@@ -11,6 +11,7 @@ from export import batches
 from export.decisions import Decisions
 from export.exporter import ExportError, ExportSource, first_line
 from export.float64 import InFloat64, doubled
+from export.perturbed import Perturbed
 from export.threads import one_thread
 from models.tensors import Array, Signature, SignatureError, Tensors, TensorSpec
 
@@ -33,15 +34,31 @@ def in_float32(source: ExportSource, inputs: Tensors, *, batch_size: int) -> Ans
 
 def in_float64(source: ExportSource, inputs: Tensors, *, batch_size: int) -> Answers:
     """Run the module in double precision throughout; its floating outputs are float64 then."""
-    exact = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in inputs.items()}
     module = doubled(source.module)
-    return _run(replace(source, module=module), exact, batch_size=batch_size, precision=_double)
+    return _run(replace(source, module=module), _exactly(inputs), batch_size=batch_size, precision=_double)
+
+
+def perturbed(source: ExportSource, inputs: Tensors, *, batch_size: int, seed: int) -> tuple[Answers, list[Perturbed]]:
+    """Run the module in double precision with results perturbed; return what was seen in each execution too."""
+    modes: list[Perturbed] = []
+
+    def precision() -> AbstractContextManager[object]:
+        modes.append(Perturbed(seed))
+        return _double(modes[-1])
+
+    doubled_source = replace(source, module=doubled(source.module))
+    answers = _run(doubled_source, _exactly(inputs), batch_size=batch_size, precision=precision)
+    return answers, modes
+
+
+def _exactly(inputs: Tensors) -> dict[str, Array]:
+    return {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in inputs.items()}
 
 
 @contextmanager
-def _double() -> Iterator[None]:
+def _double(mode: InFloat64 | None = None) -> Iterator[None]:
     # Not inference mode: it would hand over composite operators whole, and casts inside them would go unseen.
-    with torch.no_grad(), InFloat64():
+    with torch.no_grad(), mode or InFloat64():
         yield
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export import golden, parity, reference
+from export import content_parity, edge_parity, edges, golden, parity, reference, runtime_ways
+from export.edges import Edge
 from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource, exporter_of
 from export.free_axes import Proof, proofs
 from export.reference import Reference
@@ -41,18 +42,28 @@ class FormatResult:
 class Publication:
     """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run.
 
-    `notes` are sentences on the model itself, whatever the format.
+    `notes` are sentences on the model itself, whatever the format; `faults` are those for which no format is published.
     """
 
     model: str
     results: tuple[FormatResult, ...]
     version: ModelVersion | None
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every format exists and agrees with the eager model."""
-        return all(result.passed for result in self.results)
+        """Whether every format exists and agrees with the eager model, and servers read content as training did."""
+        return not self.faults and all(result.passed for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """What the eager model says on real samples, at the edges of its inputs, and at other lengths of free axes."""
+
+    reference: Reference
+    edges: tuple[Edge, ...]
+    proofs: tuple[Proof, ...]
 
 
 def publish(
@@ -78,16 +89,15 @@ def publish(
         raise ExportError(f"formats: expected one or more of {', '.join(FORMATS)}, found none")
     notes: list[str] = []
     with _workplace(repository, subject.name, dry_run=dry_run) as staged:
-        subject, measured = _measured(subject, notes, tell)
+        subject, truth = _measured(subject, notes, tell)
         source = subject.source
-        others = proofs(source)
-        results = tuple(_export(format, source, measured, others, staged, tell=tell) for format in wanted)
-        publication = Publication(subject.name, results, None, tuple(notes))
+        results = tuple(_export(format, source, truth, staged, tell=tell) for format in wanted)
+        publication = Publication(subject.name, results, None, tuple(notes), content_parity.faults(subject))
         if dry_run or not publication.passed:
             return publication
         tell("publishing")
         try:
-            sample = golden.write(source, measured, staged)
+            sample = golden.write(source, truth.reference, staged)
         except OSError as error:
             raise RepositoryError(f"cannot write {golden.FILENAME}: {error.strerror or error}") from error
         manifest = Manifest(
@@ -104,20 +114,20 @@ def publish(
         return replace(publication, version=repository.publish(staged, manifest, signer=signer))
 
 
-def _measured(subject: Subject, notes: list[str], tell: Callable[[str], None]) -> tuple[Subject, Reference]:
+def _measured(subject: Subject, notes: list[str], tell: Callable[[str], None]) -> tuple[Subject, _Truth]:
     """Measure the eager model; one whose rows depend on each other comes back as one without a batch axis, with a note."""
     source = subject.source
     tell(f"measuring the eager model's noise floor on {source.rows} samples")
     measured = reference.measure(source)
-    dependence = measured.dependence
+    tell("running the eager model at the edges of its inputs")
+    at_edges = edges.measure(source, measured)
+    dependence = measured.dependence or at_edges.dependence
     if dependence is None or not source.signature.batched:
-        return subject, measured
-    tell("measuring once more, without a batch axis")
-    whole = without_batch_axis(source)
+        return subject, _Truth(measured, at_edges.edges, tuple(proofs(source)))
     notes.append(f"max_batch_size 0: requests run alone, as {dependence}")
     if subject.content is not None:
         notes.append("no content: it is one row of a batch, and this model has no batch axis; programs send tensors")
-    return replace(subject, source=whole, content=None), reference.measure(whole)
+    return _measured(replace(subject, source=without_batch_axis(source), content=None), notes, tell)
 
 
 @contextmanager
@@ -134,8 +144,7 @@ def _workplace(repository: Repository, model: str, *, dry_run: bool) -> Iterator
 def _export(
     format: str,
     source: ExportSource,
-    measured: Reference,
-    others: Sequence[Proof],
+    truth: _Truth,
     staged: Path,
     *,
     tell: Callable[[str], None],
@@ -161,14 +170,16 @@ def _export(
     except ExportError as error:
         # The file may be right, for other machines: nobody knows, so it is not published.
         return FormatResult(format, error=f"{error}; exported, but not checked here")
-    comparison = parity.compare(format, run, measured, sizes=sizes)
-    faults = [fault for proof in others if (fault := proof.fault(format, run)) is not None]
+    comparison = parity.compare(format, run, truth.reference, sizes=sizes)
+    at_edges = edge_parity.compare(run, source.signature, truth.edges, ways=runtime_ways.ways(path))
+    faults = [fault for proof in truth.proofs if (fault := proof.fault(format, run)) is not None]
+    report = replace(comparison.report, edges=at_edges.edges, notes=(*comparison.report.notes, *at_edges.notes))
     artifact = Artifact(
         format=format,
         file=path.name,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
-        tolerance={name: output.tolerance for name, output in measured.outputs.items() if output.random is None},
-        parity=comparison.report,
+        tolerance={name: output.tolerance for name, output in truth.reference.outputs.items() if output.random is None},
+        parity=report,
     )
-    return FormatResult(format, artifact, (*comparison.faults, *faults))
+    return FormatResult(format, artifact, (*comparison.faults, *at_edges.faults, *faults))

@@ -22,8 +22,12 @@ def show(publication: Publication, console: Console) -> None:
     console.print(_table(publication))
     if first is not None and (rule := _rule(first.outputs)) is not None:
         console.print(Text(f"allowed: {rule}", style="dim"), soft_wrap=True)
+    for line in _edges(publication):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     for note in _notes(publication):
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    for fault in publication.faults:
+        console.print(Text(fault, style="red"), soft_wrap=True)
     for result in publication.results:
         for fault in result.faults:
             console.print(Text(f"{result.format}: {fault}", style="red"), soft_wrap=True)
@@ -57,6 +61,19 @@ def _rule(outputs: Sequence[OutputParity]) -> str | None:
         f"{ALLOWED_FLOORS:g} × the largest of what the eager model differs from itself: in float64, by a row alone, "
         f"{LEAST_ULP:g} units in the last place"
     )
+
+
+def _edges(publication: Publication) -> list[str]:
+    """Return per input what was tried at the edges of its datatype: the same for all formats, but for faults and notes."""
+    reports = [result.artifact.parity for result in publication.results if result.artifact and result.artifact.parity.edges]
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for tried in zip(*(report.edges for report in reports), strict=True):
+        edge = tried[0]
+        verdict = "answered alike" if all(one.passed for one in tried) else "ANSWERED OTHERWISE"
+        if not edge.judged:
+            verdict = edge.remark or "not judged, as overflow or rounding decides"
+        kinds.setdefault((edge.input, verdict), []).append(edge.edge)
+    return [f"edges of {name}: {', '.join(edges)}: {verdict}" for (name, verdict), edges in kinds.items()]
 
 
 def _notes(publication: Publication) -> list[str]:

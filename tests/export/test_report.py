@@ -7,7 +7,7 @@ from rich.console import Console
 
 from export import report
 from export.publish import FormatResult, Publication
-from models.manifest import Artifact, OutputParity, ParityReport
+from models.manifest import Artifact, EdgeParity, OutputParity, ParityReport
 
 
 def printed(*results: FormatResult, width: int = 125) -> str:
@@ -79,6 +79,25 @@ def test_the_widest_table_fits_a_terminal_of_125_columns() -> None:
     assert lines[2].split()[-1] == "equal"
     assert max(map(len, lines[1:4])) <= 125
     assert "…" not in "".join(lines[1:4])
+
+
+def test_edges_are_told_by_what_became_of_them() -> None:
+    edges = (
+        EdgeParity("x", "zeros", 3, 3, passed=True, remark=""),
+        EdgeParity("x", "extremes", 3, 0, passed=True, remark=""),
+        EdgeParity("x", "NaN", 3, 3, passed=False, remark=""),
+        EdgeParity("x", "large", 3, 2, passed=True, remark=""),
+        EdgeParity("kind", "largest", 0, 0, passed=True, remark="skipped: the eager model fails"),
+    )
+    reports = [ParityReport(format, (1,), 8, (GOOD,), edges=edges) for format in ("onnx", "torchscript")]
+    results = [FormatResult(one.format, Artifact(one.format, "model", "0" * 64, 1000, {}, one)) for one in reports]
+    assert not results[0].passed
+    assert [line for line in printed(*results).splitlines() if line.startswith("edges")] == [
+        "edges of x: zeros, large: answered alike",
+        "edges of x: extremes: not judged, as overflow or rounding decides",
+        "edges of x: NaN: ANSWERED OTHERWISE",
+        "edges of kind: largest: skipped: the eager model fails",
+    ]
 
 
 def test_a_note_is_told_once_where_it_is_true_of_all_formats() -> None:

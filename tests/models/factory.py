@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.content import Content, ImageContent, LabelContent
-from models.manifest import Artifact, Golden, Manifest, Origin, OutputParity, ParityReport
+from models.manifest import Artifact, EdgeParity, Golden, Manifest, Origin, OutputParity, ParityReport
 from models.repository import ModelVersion, Repository, sha256_of
 from models.tensors import Signature, TensorSpec
 
@@ -49,6 +49,7 @@ def fill(folder: Path, *, model: str = "toy") -> Manifest:
             OutputParity("class", 0.0, 0.0, 0.0, 0.0, 1.0, 0, passed=True),
         ),
         notes=("what else was found",),
+        edges=(EdgeParity("image", "largest", values=3, judged=2, passed=True, remark=""),),
     )
     return Manifest(
         model=model,
