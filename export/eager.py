@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from export import batches
 from export.decisions import Decisions
 from export.exporter import ExportError, ExportSource, first_line
 from export.float64 import InFloat64, doubled
+from export.last_steps import LastSteps
 from export.perturbed import Perturbed
 from export.threads import one_thread
 from models.tensors import Array, Signature, SignatureError, Tensors, TensorSpec
@@ -18,10 +20,15 @@ from models.tensors import Array, Signature, SignatureError, Tensors, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one run gave: the outputs, and under the names of those that are decisions, the scores they were taken of."""
+    """What one run gave: the outputs, and under the names of those that are decisions, the scores they were taken of.
+
+    `before` holds what entered the last step of an output, `steps` the names of these steps: softmax, sigmoid, argmax, …
+    """
 
     outputs: dict[str, Array]
     scores: dict[str, Array]
+    before: dict[str, Array]
+    steps: dict[str, str]
 
 
 def in_float32(source: ExportSource, inputs: Tensors, *, batch_size: int) -> Answers:
@@ -72,25 +79,37 @@ def _run(
 ) -> Answers:
     signature = source.signature
     names = [spec.name for spec in signature.outputs]
+    taken: dict[str, str] = {}
 
     def run(batch: Tensors) -> dict[str, Array]:
         # Copies: a module may write to its inputs, and the samples are compared more than once.
         arguments = [torch.from_numpy(batch[spec.name].copy()) for spec in signature.inputs]
         company = f"{len(arguments[0])} rows" if signature.batched else "one request"
         try:
-            with one_thread(), Decisions() as decisions, precision():
+            with one_thread(), Decisions() as decisions, LastSteps() as last, precision():
                 outputs = source.module(*arguments)
         except Exception as error:
             raise ExportError(f"the eager model fails on {company}: {first_line(error)}") from error
         if not isinstance(outputs, tuple) or len(outputs) != len(names) or not all(map(torch.is_tensor, outputs)):
             raise ExportError(f"the eager model: expected a tuple of {len(names)} tensors, found {_shown(outputs)}")
         answers = {f"output:{name}": output.numpy() for name, output in zip(names, outputs, strict=True)}
+        entered: list[Tensor] = []
         for spec, output in zip(signature.outputs, outputs, strict=True):
             if check:
                 _check(signature, spec, answers[f"output:{spec.name}"], rows=len(arguments[0]) if signature.batched else 1)
+            if (before := last.before(output)) is not None:
+                taken[spec.name], tensor = before
+                answers[f"before:{spec.name}"] = tensor.numpy()
+                entered.append(tensor)
+        for name, output in zip(names, outputs, strict=True):
             scores = None if output.is_floating_point() else decisions.scores(output)
-            if scores is not None:
-                answers[f"scores:{spec.name}"] = scores.numpy()
+            if scores is None:
+                continue
+            answers[f"scores:{name}"] = scores.numpy()
+            # What is looked at before a softmax need not be looked at once more before the argmax.
+            if not any(scores.data_ptr() == tensor.data_ptr() for tensor in entered):
+                taken[name] = "argmax"
+                answers[f"before:{name}"] = scores.numpy()
         return answers
 
     try:
@@ -100,6 +119,8 @@ def _run(
     return Answers(
         outputs={name: answers[f"output:{name}"] for name in names},
         scores={name: answers[f"scores:{name}"] for name in names if f"scores:{name}" in answers},
+        before={name: answers[f"before:{name}"] for name in names if f"before:{name}" in answers},
+        steps=taken,
     )
 
 

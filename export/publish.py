@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export import content_parity, edge_parity, edges, golden, parity, reference, runtime_ways
+from export import before_last, content_parity, edge_parity, edges, golden, parity, reference, runtime_ways
 from export.edges import Edge
 from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource, exporter_of
 from export.free_axes import Proof, proofs
@@ -172,8 +172,14 @@ def _export(
         return FormatResult(format, error=f"{error}; exported, but not checked here")
     comparison = parity.compare(format, run, truth.reference, sizes=sizes)
     at_edges = edge_parity.compare(run, source.signature, truth.edges, ways=runtime_ways.ways(path))
+    inside = before_last.compare(path, truth.reference, sizes=sizes)
     faults = [fault for proof in truth.proofs if (fault := proof.fault(format, run)) is not None]
-    report = replace(comparison.report, edges=at_edges.edges, notes=(*comparison.report.notes, *at_edges.notes))
+    report = replace(
+        comparison.report,
+        edges=at_edges.edges,
+        before_last=inside.outputs,
+        notes=(*comparison.report.notes, *inside.notes, *at_edges.notes),
+    )
     artifact = Artifact(
         format=format,
         file=path.name,
@@ -182,4 +188,4 @@ def _export(
         tolerance={name: output.tolerance for name, output in truth.reference.outputs.items() if output.random is None},
         parity=report,
     )
-    return FormatResult(format, artifact, (*comparison.faults, *at_edges.faults, *faults))
+    return FormatResult(format, artifact, (*comparison.faults, *inside.faults, *at_edges.faults, *faults))

@@ -6,12 +6,12 @@ comparison would mean anything.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from export import eager, tolerance
-from export.exporter import ExportSource, Options
+from export.exporter import DEFAULTS, ExportSource, Options
 from models.tensors import Array, Signature, Tensors, TensorSpec, rows_of
 
 #: Of a discrete output, the share that may be undecided; with more, equality of the rest would prove little.
@@ -73,11 +73,16 @@ class OutputReference:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The samples and, per output in the signature's order, what the eager model answers for them."""
+    """The samples and, per output in the signature's order, what the eager model answers for them.
+
+    `before` holds what enters the last step of an output, where that is one of `steps`, under the name of the output.
+    """
 
     signature: Signature
     inputs: Tensors
     outputs: Mapping[str, OutputReference]
+    before: Mapping[str, OutputReference] = field(default_factory=dict)
+    steps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -134,8 +139,11 @@ def measure(source: ExportSource) -> Reference:
     exact_alone = eager.in_float64(source, first, batch_size=1) if signature.batched else exact_again
     answers = (batched, alone, exact, exact_alone, again, exact_again)
     sound = _sound(inputs)
-    outputs = {}
+    outputs, before = {}, {}
     for spec in signature.outputs:
+        if all(spec.name in answer.before for answer in answers):
+            inside = _Runs(*(answer.before[spec.name] for answer in answers))
+            before[spec.name] = _continuous(spec, inside, DEFAULTS, sound=sound)
         runs = _Runs(*(answer.outputs[spec.name] for answer in answers))
         if not is_discrete(runs.values):
             outputs[spec.name] = _continuous(spec, runs, source.options, sound=sound)
@@ -144,7 +152,7 @@ def measure(source: ExportSource) -> Reference:
         if all(spec.name in answer.scores for answer in answers):
             scores = _Runs(*(answer.scores[spec.name] for answer in answers))
         outputs[spec.name] = _discrete(spec, runs, scores, sound=sound)
-    return Reference(signature, inputs, outputs)
+    return Reference(signature, inputs, outputs, before, {name: batched.steps[name] for name in before})
 
 
 def is_discrete(values: Array) -> bool:

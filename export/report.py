@@ -1,6 +1,7 @@
 """The report people read: per format and output, what was found beside what was allowed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from rich.table import Table
@@ -116,7 +117,11 @@ def _rows(result: FormatResult) -> list[list[str | Text]]:
         verdict = Text("not checked here" if result.exported else "not exported", style="bold red")
         return [[result.format, *["–"] * (len(_HEADINGS) - 2), verdict]]
     size = f"{result.artifact.size_bytes / 1000:,.0f} kB"
-    outputs = result.artifact.parity.outputs
+    parity = result.artifact.parity
+    outputs = []
+    for output in parity.outputs:
+        inside = [one for one in parity.before_last if one.output.startswith(f"{output.output} before ")]
+        outputs += [output, *(replace(one, output=one.output.removeprefix(output.output)) for one in inside)]
     heads = [(result.format, size), *[("", "")] * (len(outputs) - 1)]
     return [[*head, *_cells(output)] for head, output in zip(heads, outputs, strict=True)]
 

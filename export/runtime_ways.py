@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _ONNX = {
     "ArgMax": "NaN is passed over",
     "ArgMin": "NaN is passed over",
+    "Clip": "infinity becomes the largest number, where a limit is left out",
     "GRU": "NaN becomes a number",
     "Gelu": "infinity stays, where the eager model says NaN",
     "GlobalMaxPool": "NaN is passed over",
     "LSTM": "NaN becomes a number",
-    "LpNormalization": "infinity stays, where the eager model says NaN",
     "MaxPool": "NaN is passed over",
     "ReduceMax": "NaN is passed over",
     "ReduceMin": "NaN is passed over",

@@ -96,8 +96,10 @@ class EdgeParity:
 class ParityReport:
     """One artifact against the eager model: what was tried, and what came out for every output.
 
-    `batch_sizes` holds a 0 where there is no batch axis and requests ran alone. `notes` are sentences on what was found
-    besides, or could not be looked at.
+    `batch_sizes` holds a 0 where there is no batch axis and requests ran alone. `edges` are inputs at the limits of their
+    datatypes. `before_last` are tensors inside: what enters the last step of an output, which may hide a fault; their
+    names are of the form "probabilities before softmax". `notes` are sentences on what was found besides, or could not be
+    looked at.
     """
 
     format: str
@@ -106,11 +108,13 @@ class ParityReport:
     outputs: tuple[OutputParity, ...]
     notes: tuple[str, ...] = ()
     edges: tuple[EdgeParity, ...] = ()
+    before_last: tuple[OutputParity, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether every output stayed within its tolerance, at the edges too."""
-        return all(output.passed for output in self.outputs) and all(edge.passed for edge in self.edges)
+        """Whether every output stayed within its tolerance, before its last step and at the edges too."""
+        outputs = (*self.outputs, *self.before_last)
+        return all(output.passed for output in outputs) and all(edge.passed for edge in self.edges)
 
     @classmethod
     def from_json(cls, json: fields.Fields) -> "ParityReport":
@@ -122,4 +126,5 @@ class ParityReport:
             outputs=fields.items(json, "outputs", OutputParity.from_json),
             notes=fields.optional(json, "notes", fields.texts) or (),
             edges=() if json.get("edges") is None else fields.items(json, "edges", EdgeParity.from_json),
+            before_last=() if json.get("before_last") is None else fields.items(json, "before_last", OutputParity.from_json),
         )

@@ -81,6 +81,14 @@ def test_the_widest_table_fits_a_terminal_of_125_columns() -> None:
     assert "…" not in "".join(lines[1:4])
 
 
+def test_what_enters_the_last_step_stands_below_its_output() -> None:
+    inside = replace(GOOD, output="probabilities before softmax", max_absolute=2.9e-6)
+    report = ParityReport("onnx", (1,), 8, (GOOD, BAD), before_last=(inside,))
+    lines = printed(FormatResult("onnx", Artifact("onnx", "model", "0" * 64, 1000, {}, report))).splitlines()
+    assert [line.split()[0] for line in lines[3:5]] == ["before", "class"]
+    assert lines[3].split()[1:3] == ["softmax", "2.9e-6"]
+
+
 def test_edges_are_told_by_what_became_of_them() -> None:
     edges = (
         EdgeParity("x", "zeros", 3, 3, passed=True, remark=""),

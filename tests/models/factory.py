@@ -49,6 +49,7 @@ def fill(folder: Path, *, model: str = "toy") -> Manifest:
             OutputParity("class", 0.0, 0.0, 0.0, 0.0, 1.0, 0, passed=True),
         ),
         notes=("what else was found",),
+        before_last=(OutputParity("scores before softmax", 1e-6, 1e-5, 2e-6, 2e-5, None, 1, passed=True),),
         edges=(EdgeParity("image", "largest", values=3, judged=2, passed=True, remark=""),),
     )
     return Manifest(
