@@ -5,7 +5,7 @@ pass and become the model's next version together, or nothing is published.
 
 exit codes:
   0  published; with --dry-run, all files agree
-  1  a file differs from the eager model: nothing published
+  1  a file differs from the eager model, or an image file is read otherwise than in training: nothing published
   2  could not run: no checkpoint, unknown model, a format that cannot express the model or that this machine cannot open
      ("not checked here"), a repository or a report that cannot be written; with --profile also: published, and then not
      measured
@@ -44,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--torchscript", choices=TORCHSCRIPT, default=DEFAULTS.torchscript, help="note one run, or compile its Python"
     )
+    parser.add_argument(
+        "--atol", type=float, help="what floating outputs may differ by, instead of what the model's own noise allows"
+    )
+    parser.add_argument("--rtol", type=float, help="the same as a share of the expected value; both add up")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="where training leaves checkpoints")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder of the dataset; none: what a package carries")
     parser.add_argument(
@@ -75,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         signs = None if arguments.sign is None else signer(arguments.sign)
         with status.status(f"{model.name}: starting") as line:
             line.update(f"{model.name}: rebuilding the network from its checkpoint")
-            options = Options(arguments.opset, arguments.torchscript)
+            options = Options(arguments.opset, arguments.torchscript, arguments.atol, arguments.rtol)
             publication = publish(
                 of_checkpoint(model, checkpoint, options=options, data_dir=arguments.data_dir),
                 Repository(arguments.repository),
@@ -136,10 +140,11 @@ def _profile(version: ModelVersion, arguments: argparse.Namespace, status: Conso
 
 
 def _exit_code(publication: Publication) -> int:
-    """Return 1 if any file is known to be wrong, though another could not even be made: that is the graver news."""
+    """Return 1 if anything is known to be wrong, though another could not even be made: that is the graver news."""
     if publication.passed:
         return 0
-    return 1 if any(result.artifact and not result.passed for result in publication.results) else 2
+    wrong = any(result.artifact and not result.passed for result in publication.results)
+    return 1 if wrong or publication.faults else 2
 
 
 def _checkpoint(word: str, folder: Path) -> Checkpoint:

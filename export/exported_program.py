@@ -68,16 +68,16 @@ class ExportedProgramExporter:
 
 def _program(source: ExportSource) -> ExportedProgram:
     signature = source.signature
-    free = signature.max_batch_size > 1
-    shapes = tuple(_free_axes(spec, free_batch=free) for spec in signature.inputs)
+    shapes = tuple(_free_axes(spec, signature) for spec in signature.inputs)
     # Not strict: the module's Python runs as it is, and only what it does to tensors is noted.
     return torch.export.export(source.module, source.example(), dynamic_shapes=shapes, strict=False)
 
 
-def _free_axes(spec: TensorSpec, *, free_batch: bool) -> dict[int, object]:
+def _free_axes(spec: TensorSpec, signature: Signature) -> dict[int, object]:
     """Return which axes of an input are free. torch finds out which of them must be equal; a fixed one is an error."""
-    axes: dict[int, object] = {axis: Dim.DYNAMIC for axis, length in enumerate(spec.shape, start=1) if length is None}
-    return {0: Dim.DYNAMIC, **axes} if free_batch else axes
+    first = 1 if signature.batched else 0
+    axes: dict[int, object] = {axis: Dim.DYNAMIC for axis, length in enumerate(spec.shape, start=first) if length is None}
+    return {0: Dim.DYNAMIC, **axes} if signature.max_batch_size > 1 else axes
 
 
 def _forget(program: ExportedProgram) -> None:

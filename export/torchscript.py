@@ -32,7 +32,7 @@ class TorchScriptExporter:
         way = source.options.torchscript
         buffer = io.BytesIO()
         try:
-            with _quiet(), torch.no_grad():
+            with quiet(), torch.no_grad():
                 refuse_writing(source)
                 compiled = _scripted(source) if way == "script" else _traced(source)
                 # Freezing turns weights into constants and folds batch normalisation. It needs eval mode, which is given.
@@ -48,7 +48,7 @@ class TorchScriptExporter:
     def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load with torch.jit.load; outputs are named by their place in the signature, for the file does not name them."""
         try:
-            with _quiet():
+            with quiet():
                 module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             raise ExportError(f"torchscript: cannot open {path.name}: {first_line(error)}") from error
@@ -82,7 +82,7 @@ def _scripted(source: ExportSource) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what is known and decided, and nothing else."""
     with warnings.catch_warnings():
         # Known: the docs say so, and `exported_program` is the successor.

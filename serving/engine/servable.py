@@ -36,10 +36,14 @@ class ChecksummedFile:
 
 @dataclass(frozen=True, slots=True)
 class ServableArtifact:
-    """One file that can be opened, and the difference allowed from its golden sample, absolute, per output."""
+    """One file that can be opened, and the difference allowed from its golden sample, absolute, per output.
+
+    Outputs in `random` are another each time, and may differ in everything but shape, datatype and finiteness.
+    """
 
     file: ArtifactFile
     tolerance: Mapping[str, float]
+    random: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Servable:
             content=manifest.content,
             artifacts={
                 artifact.format: ServableArtifact(
-                    ChecksummedFile(version.artifact_path(artifact), artifact.sha256), artifact.tolerance
+                    ChecksummedFile(version.artifact_path(artifact), artifact.sha256), artifact.tolerance, artifact.random
                 )
                 for artifact in manifest.artifacts
             },

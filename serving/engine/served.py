@@ -100,7 +100,7 @@ class ServedVersion:
                 session = backend.open(artifact.file, signature, device="cpu", threads=config.threads)
                 sessions.append(session)
                 if golden is not None:
-                    replay(session, signature, golden, artifact.tolerance)
+                    replay(session, signature, golden, artifact.tolerance, random=artifact.random)
                 elif not warm_up(session, signature):
                     log.warning("event=not_warmed_up model=%s version=%d", version.model, version.version)
             example = {} if golden is None else _example(golden[0], signature)

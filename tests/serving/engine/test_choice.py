@@ -147,6 +147,6 @@ def test_two_workers_open_what_the_profile_says_and_both_follow_a_new_one(tmp_pa
         assert config["parameters"]["format_chosen"] == {"string_value": "profile"}
         profiles.record(Repository(tmp_path), "toy", profile(version.digest, {"onnx": 900, "torchscript": 300}))
         assert server.ask("POST", "/v2/repository/models/toy/load").status == 200
-        assert sum("format=onnx chosen=profile" in line for line in server.log) == 2
+        server.until(lambda: sum("format=onnx chosen=profile" in line for line in server.log) == 2, "opened anew by both")
         (line,) = server.ask("POST", "/v2/repository/index").json()
         assert line["reason"] == "format: onnx, the fastest by this machine's profile"
