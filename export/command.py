@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from export import profile, profile_command, report, report_html, report_json, report_junit
-from export.exporter import DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
+from export.exporter import BY_TASK, DEFAULT_FORMATS, DEFAULTS, FORMATS, OPSETS, TORCHSCRIPT, ExportError, Options
 from export.publish import Publication, publish
 from export.subject import of_checkpoint
 from export.version_path import VersionPath
@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", type=Path, default=None, metavar="FOLDER", help="write report.json, junit.xml and report.html there"
     )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=DEFAULTS.max_drop,
+        help=f"of {', '.join(sorted(BY_TASK))}: how much worse at its task, as a share, with 95 %% confidence",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, publish nothing")
     parser.add_argument("--profile", action="store_true", help="measure what was published on this machine, and record it")
     parser.add_argument(
@@ -79,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         signs = None if arguments.sign is None else signer(arguments.sign)
         with status.status(f"{model.name}: starting") as line:
             line.update(f"{model.name}: rebuilding the network from its checkpoint")
-            options = Options(arguments.opset, arguments.torchscript, arguments.atol, arguments.rtol)
+            options = Options(arguments.opset, arguments.torchscript, arguments.atol, arguments.rtol, arguments.max_drop)
             publication = publish(
                 of_checkpoint(model, checkpoint, options=options, data_dir=arguments.data_dir),
                 Repository(arguments.repository),

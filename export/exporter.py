@@ -47,19 +47,21 @@ class Options:
     atol, rtol   what floating outputs may differ by, absolute and as a share of the expected value, added up as numpy's
                  allclose does; one alone leaves the other at 0, both None: derived from the eager model's own noise.
                  Decisions stay as they are: equal, save where the derived tolerance makes a tie
+    max_drop     how much worse at its task a format of BY_TASK may be, as a share, at the upper end of the 95 % interval
     """
 
     opset: int = 20
     torchscript: str = "trace"
     atol: float | None = None
     rtol: float | None = None
+    max_drop: float = 0.01
 
     def __post_init__(self) -> None:
         if not OPSETS[0] <= self.opset <= OPSETS[-1]:
             raise ExportError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {self.opset}")
         if self.torchscript not in TORCHSCRIPT:
             raise ExportError(f"torchscript: expected {' or '.join(TORCHSCRIPT)}, found {self.torchscript!r}")
-        for name, value in (("atol", self.atol), ("rtol", self.rtol)):
+        for name, value in (("atol", self.atol), ("rtol", self.rtol), ("max_drop", self.max_drop)):
             if value is not None and not 0 <= value < math.inf:  # NaN compares false, so it is refused too
                 raise ExportError(f"{name}: expected a finite number, 0 or more, found {value}")
 
@@ -74,13 +76,15 @@ class ExportSource:
 
     `module` is in eval mode, takes the signature's inputs in that order and returns a tuple of its outputs in that order.
     `samples` are real held-out inputs, any number of them, counted by the first axis of every array: rows of the batch
-    axis or, under `max_batch_size` 0, whole requests of one shape, stacked.
+    axis or, under `max_batch_size` 0, whole requests of one shape, stacked. `calibration` are others like them, for formats
+    that have to see what activations are like; None where there are no others.
     """
 
     module: "nn.Module"
     signature: Signature
     samples: Tensors
     options: Options = DEFAULTS
+    calibration: Tensors | None = None
 
     def __post_init__(self) -> None:
         if any(part.training for part in self.module.modules()):
@@ -140,7 +144,12 @@ FORMATS: Mapping[str, str] = {
     "onnx": "export.onnx:OnnxExporter",
     "exported_program": "export.exported_program:ExportedProgramExporter",
     "torchscript": "export.torchscript:TorchScriptExporter",
+    "onnx_int8": "export.quantize:OnnxInt8Exporter",
+    "onnx_fp16": "export.half:OnnxFp16Exporter",
 }
+
+#: Formats that are not the eager model any more, on purpose: judged by what they cost at the model's task (by_task.py).
+BY_TASK = frozenset({"onnx_int8", "onnx_fp16"})
 
 #: What is exported unless told otherwise: the format without torch, and the one that every libtorch still loads.
 DEFAULT_FORMATS = ("onnx", "torchscript")

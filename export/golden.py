@@ -13,23 +13,24 @@ from export.exporter import ExportError, ExportSource
 from export.reference import Reference
 from models.manifest import Golden
 from models.repository import sha256_of
-from models.tensors import Tensors
+from models.tensors import Array, Tensors
 
 FILENAME = "golden.npz"
 
 
-def write(source: ExportSource, reference: Reference, folder: Path) -> Golden:
+def write(source: ExportSource, reference: Reference, folder: Path, *, agreeing: Array | None = None) -> Golden:
     """Write as many rows as one execution takes, or all there are, or one whole request; the same give the same bytes.
 
-    Raise ExportError if every row is undecided, OSError where the disk refuses.
+    `agreeing` are rows on which every artifact decides as the eager model does, which not all formats have to on others.
+    Raise ExportError if no row is left, OSError where the disk refuses.
     """
-    decided = np.ones(reference.rows, np.bool_)
+    decided = np.ones(reference.rows, np.bool_) if agreeing is None else agreeing.copy()
     for output in reference.outputs.values():
         decided &= ~output.undecided.reshape(reference.rows, -1).any(axis=1)
     signature = source.signature
     rows = np.flatnonzero(decided)[: max(1, signature.max_batch_size)]
     if rows.size == 0:
-        raise ExportError("golden sample: every sample has a decision that rounding could turn")
+        raise ExportError("golden sample: every sample has a decision that rounding could turn, or that an artifact turns")
     inputs: Tensors = {name: array[rows] for name, array in reference.inputs.items()}
     # Run anew, as the one batch that serving will replay.
     outputs: Tensors = eager.in_float32(source, inputs, batch_size=len(rows)).outputs

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export import before_last, content_parity, edge_parity, edges, golden, parity, reference, runtime_ways
+import numpy as np
+
+from export import before_last, by_task, content_parity, edge_parity, edges, golden, parity, reference, runtime_ways
 from export.edges import Edge
 from export.evidence import Evidence
-from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource, exporter_of
+from export.exporter import BY_TASK, DEFAULT_FORMATS, FORMATS, ExportError, Run, exporter_of
 from export.free_axes import Proof, proofs
 from export.reference import Reference
 from export.subject import Subject
@@ -18,6 +20,7 @@ from export.unbatched import without_batch_axis
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
 from models.signing import Signer
+from models.tensors import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class FormatResult:
     """What became of one format: an artifact with its parity and a sentence per fault, or the error why there is none.
 
     `exported` tells whether there was a file at all: one that this machine cannot open has an error too. `evidence` is what
-    reports show, per output that could be compared.
+    reports show, per output that could be compared. `agreeing` are the samples on which all decisions are equal, None where
+    they all have to be.
     """
 
     format: str
@@ -34,6 +38,7 @@ class FormatResult:
     error: str | None = None
     exported: bool = True
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    agreeing: Array | None = None
 
     @property
     def passed(self) -> bool:
@@ -99,13 +104,13 @@ def publish(
     with _workplace(repository, subject.name, dry_run=dry_run) as staged:
         subject, truth = _measured(subject, notes, tell)
         source = subject.source
-        results = tuple(_export(format, source, truth, staged, tell=tell) for format in wanted)
+        results = tuple(_export(format, subject, truth, staged, tell=tell) for format in wanted)
         publication = Publication(subject, results, None, tuple(notes), content_parity.faults(subject))
         if dry_run or not publication.passed:
             return publication
         tell("publishing")
         try:
-            sample = golden.write(source, truth.reference, staged)
+            sample = golden.write(source, truth.reference, staged, agreeing=_agreeing(results))
         except OSError as error:
             raise RepositoryError(f"cannot write {golden.FILENAME}: {error.strerror or error}") from error
         manifest = Manifest(
@@ -151,7 +156,7 @@ def _workplace(repository: Repository, model: str, *, dry_run: bool) -> Iterator
 
 def _export(
     format: str,
-    source: ExportSource,
+    subject: Subject,
     truth: _Truth,
     staged: Path,
     *,
@@ -162,6 +167,9 @@ def _export(
         exporter = exporter_of(format)
     except ExportError as error:  # its package is missing, which says nothing of the other formats
         return FormatResult(format, error=str(error), exported=False)
+    source = subject.source
+    if format in BY_TASK and subject.calibration is not None:
+        source = replace(source, calibration=subject.calibration())
     path = staged / exporter.filename
     try:
         tell(f"{format}: exporting")
@@ -178,6 +186,8 @@ def _export(
     except ExportError as error:
         # The file may be right, for other machines: nobody knows, so it is not published.
         return FormatResult(format, error=f"{error}; exported, but not checked here")
+    if format in BY_TASK:
+        return _judged_by_task(format, path, run, subject, truth)
     comparison = parity.compare(format, run, truth.reference, sizes=sizes)
     at_edges = edge_parity.compare(run, source.signature, truth.edges, ways=runtime_ways.ways(path))
     inside = before_last.compare(path, truth.reference, sizes=sizes)
@@ -198,3 +208,20 @@ def _export(
     )
     found = (*comparison.faults, *inside.faults, *at_edges.faults, *faults)
     return FormatResult(format, artifact, found, evidence=comparison.evidence)
+
+
+def _judged_by_task(format: str, path: Path, run: Run, subject: Subject, truth: _Truth) -> FormatResult:
+    """Return what became of a format that is not meant to be equal."""
+    source, sizes = subject.source, parity.batch_sizes(subject.source.signature)
+    try:
+        judged = by_task.judge(format, run, source, truth.reference, subject.held_out, truth.proofs, sizes=sizes)
+    except ExportError as error:
+        return FormatResult(format, error=str(error))
+    artifact = Artifact(format, path.name, sha256_of(path), path.stat().st_size, judged.tolerance, judged.report)
+    return FormatResult(format, artifact, judged.faults, evidence=judged.evidence, agreeing=judged.agreeing)
+
+
+def _agreeing(results: Sequence[FormatResult]) -> Array | None:
+    """Return the samples on which every format decides as the eager model does, None where all have to on all."""
+    found = [result.agreeing for result in results if result.agreeing is not None]
+    return np.logical_and.reduce(found) if found else None

@@ -23,6 +23,8 @@ def show(publication: Publication, console: Console) -> None:
     console.print(_table(publication))
     if first is not None and (rule := _rule(first.outputs)) is not None:
         console.print(Text(f"allowed: {rule}", style="dim"), soft_wrap=True)
+    for line in _tasks(publication):
+        console.print(Text(line), soft_wrap=True)
     for line in _edges(publication):
         console.print(Text(line, style="dim"), soft_wrap=True)
     for note in _notes(publication):
@@ -77,6 +79,20 @@ def _edges(publication: Publication) -> list[str]:
     return [f"edges of {name}: {', '.join(edges)}: {verdict}" for (name, verdict), edges in kinds.items()]
 
 
+def _tasks(publication: Publication) -> list[str]:
+    """Return what formats that are not meant to be equal cost at the model's task."""
+    lines = []
+    for result in publication.results:
+        task = None if result.artifact is None else result.artifact.parity.task
+        if task is not None:
+            lines.append(
+                f"{result.format}: {task.metric} {task.artifact:.4f}, eager {task.eager:.4f} on {task.samples:,} samples: "
+                f"drop {task.drop:.2%} (95 % interval {task.low:.2%} to {task.high:.2%}), allowed {task.most:.2%}: "
+                f"{'good enough' if task.passed else 'TOO LARGE'}"
+            )
+    return lines
+
+
 def _notes(publication: Publication) -> list[str]:
     """Return what a reader should know besides: once where it is true of all formats, else under the format's name."""
     artifacts = [result.artifact for result in publication.results if result.artifact is not None]
@@ -123,11 +139,12 @@ def _rows(result: FormatResult) -> list[list[str | Text]]:
         inside = [one for one in parity.before_last if one.output.startswith(f"{output.output} before ")]
         outputs += [output, *(replace(one, output=one.output.removeprefix(output.output)) for one in inside)]
     heads = [(result.format, size), *[("", "")] * (len(outputs) - 1)]
-    return [[*head, *_cells(output)] for head, output in zip(heads, outputs, strict=True)]
+    same = "equal" if parity.task is None else "alike"
+    return [[*head, *_cells(output, same)] for head, output in zip(heads, outputs, strict=True)]
 
 
-def _cells(output: OutputParity) -> list[str | Text]:
-    verdict = Text(_verdict(output), style="green" if output.passed else "bold red")
+def _cells(output: OutputParity, same: str) -> list[str | Text]:
+    verdict = Text(_verdict(output, same), style="green" if output.passed else "bold red")
     if output.random or output.equal_decisions is not None:
         return [output.output, *["–"] * 8, verdict]
     angle = None if output.min_cosine is None else 1 - output.min_cosine
@@ -139,9 +156,9 @@ def _cells(output: OutputParity) -> list[str | Text]:
     ]  # fmt: skip
 
 
-def _verdict(output: OutputParity) -> str:
-    """Return equal, or how else it came out."""
-    word = ("random" if output.random else "equal") if output.passed else "DIFFERS"
+def _verdict(output: OutputParity, same: str) -> str:
+    """Return that it is the same, or how else it came out."""
+    word = ("random" if output.random else same) if output.passed else "DIFFERS"
     return word if output.equal_decisions is None or output.random else f"{output.equal_decisions:.2%} {word}"
 
 

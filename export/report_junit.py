@@ -59,6 +59,12 @@ def _fill(suite: Xml.Element, model: str, result: FormatResult) -> None:
             mine = [fault for fault in result.faults if fault.startswith(f"{edge.input} at {edge.edge}: ")]
             told.update(mine)
             _problem(case, "failure", "\n".join(mine) or edge.remark or "answered otherwise than by the eager model")
+    if parity.task is not None:
+        case = Xml.SubElement(suite, "testcase", classname=place, name=parity.task.metric)
+        if not parity.task.passed:
+            mine = [fault for fault in result.faults if fault.startswith(f"{parity.task.metric}: ")]
+            told.update(mine)
+            _problem(case, "failure", "\n".join(mine))
     others = [fault for fault in result.faults if fault not in told]
     if others:  # what is no single output's: other lengths of free axes, the score on the task
         _problem(Xml.SubElement(suite, "testcase", classname=place, name="as a whole"), "failure", "\n".join(others))

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.by_task import HeldOut
 from export.exporter import DEFAULTS, ExportSource, Options
+from export.held_out import gathered
 from models.content import Content
 from models.manifest import Origin
 from models.spec import ModelSpec
@@ -32,6 +34,8 @@ class Subject:
     weights  the SHA-256 of the weights file
     origin   where the weights came from
     pipeline gives some held-out inputs as training reads them, each without a batch axis; None where nobody knows
+    held_out gives the split that scores are computed of, for formats that are judged by them; None where there is none
+    calibration gives inputs that are not held out, for formats that have to see some; None where there are no others
     """
 
     name: str
@@ -40,6 +44,8 @@ class Subject:
     weights: str
     origin: Origin
     pipeline: Callable[[], Sequence[Tensors]] | None = None
+    held_out: Callable[[], HeldOut] | None = None
+    calibration: Callable[[], Tensors] | None = None
 
 
 def of_checkpoint(
@@ -56,4 +62,12 @@ def of_checkpoint(
         held_out = spec.datasets(data_dir).test
         return [{name: tensor.numpy() for name, tensor in held_out[index][0].items()} for index in range(_READ)]
 
-    return Subject(spec.name, source, spec.content, checkpoint.sha256, checkpoint.origin, pipeline)
+    def held_out() -> HeldOut:
+        split = spec.datasets(data_dir).test
+        return HeldOut(spec.task, *gathered(split, len(split)))  # type: ignore[arg-type]  # ours have a length
+
+    def calibration() -> Tensors:
+        split = spec.datasets(data_dir).train
+        return gathered(split, min(SAMPLES, len(split)))[0]  # type: ignore[arg-type]
+
+    return Subject(spec.name, source, spec.content, checkpoint.sha256, checkpoint.origin, pipeline, held_out, calibration)

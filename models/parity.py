@@ -93,13 +93,48 @@ class EdgeParity:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskParity:
+    """What an artifact that is not the eager model any more, on purpose, costs at the model's task, on its held-out split.
+
+    `eager` and `artifact` are scores by `metric`, over `samples`. `drop` is how much worse the artifact is, as a share, with
+    its 95 % interval by the paired bootstrap; `most` is what it may be: even the upper end must not be above.
+    """
+
+    metric: str
+    samples: int
+    eager: float
+    artifact: float
+    drop: float
+    low: float
+    high: float
+    most: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the artifact is good enough, whichever samples had been drawn."""
+        return self.high <= self.most
+
+    @classmethod
+    def from_json(cls, json: fields.Fields) -> "TaskParity":
+        """Read what an artifact costs."""
+        numbers = ("eager", "artifact", "drop", "low", "high", "most")
+        try:
+            return cls(
+                fields.text(json, "metric"), fields.count(json, "samples"), *(fields.number(json, name) for name in numbers)
+            )
+        except fields.FieldError as error:
+            raise fields.FieldError(f"task.{error.field}", expected=error.expected, found=error.found) from None
+
+
+@dataclass(frozen=True, slots=True)
 class ParityReport:
     """One artifact against the eager model: what was tried, and what came out for every output.
 
     `batch_sizes` holds a 0 where there is no batch axis and requests ran alone. `edges` are inputs at the limits of their
     datatypes. `before_last` are tensors inside: what enters the last step of an output, which may hide a fault; their
-    names are of the form "probabilities before softmax". `notes` are sentences on what was found besides, or could not be
-    looked at.
+    names are of the form "probabilities before softmax". `task` judges an artifact that is not meant to be equal, whose
+    outputs then only have to resemble the eager model's; None for all others. `notes` are sentences on what was found
+    besides, or could not be looked at.
     """
 
     format: str
@@ -109,12 +144,14 @@ class ParityReport:
     notes: tuple[str, ...] = ()
     edges: tuple[EdgeParity, ...] = ()
     before_last: tuple[OutputParity, ...] = ()
+    task: TaskParity | None = None
 
     @property
     def passed(self) -> bool:
         """Whether every output stayed within its tolerance, before its last step and at the edges too."""
         outputs = (*self.outputs, *self.before_last)
-        return all(output.passed for output in outputs) and all(edge.passed for edge in self.edges)
+        good = self.task is None or self.task.passed
+        return good and all(output.passed for output in outputs) and all(edge.passed for edge in self.edges)
 
     @classmethod
     def from_json(cls, json: fields.Fields) -> "ParityReport":
@@ -126,5 +163,6 @@ class ParityReport:
             outputs=fields.items(json, "outputs", OutputParity.from_json),
             notes=fields.optional(json, "notes", fields.texts) or (),
             edges=() if json.get("edges") is None else fields.items(json, "edges", EdgeParity.from_json),
+            task=None if json.get("task") is None else TaskParity.from_json(fields.record(json, "task")),
             before_last=() if json.get("before_last") is None else fields.items(json, "before_last", OutputParity.from_json),
         )

@@ -79,6 +79,8 @@ class Backend(Protocol):
 BACKENDS = {
     "onnx": ("serving.backends.onnx", "OnnxBackend", None),
     "exported_program": ("serving.backends.exported_program", "ExportedProgramBackend", "torch"),
+    "onnx_int8": ("serving.backends.onnx", "OnnxBackend", None),
+    "onnx_fp16": ("serving.backends.onnx", "OnnxBackend", None),
     "torchscript": ("serving.backends.torchscript", "TorchScriptBackend", "torch"),
 }
 

@@ -72,5 +72,8 @@ class Items(Dataset[tuple[dict[str, Tensor], Tensor]]):
     def __init__(self, items: list[tuple[dict[str, Tensor], Tensor]]) -> None:
         self._items = items
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
         return self._items[index]
