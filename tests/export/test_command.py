@@ -57,7 +57,8 @@ def test_a_model_name_exports_its_newest_checkpoint(folder: Path, capsys: pytest
     assert " ".join(lines[1].split()) == "format size output max abs max rel ulp 1−cos float64 alone 4 ulp allowed"
     assert lines[2].split()[0] == "torchscript"
     assert lines[2].split()[-1] == "equal"
-    assert lines[3].split() == ["class", *"–" * 8, "100.00%", "equal"]
+    assert lines[3].split()[:2] == ["before", "softmax"]
+    assert lines[4].split() == ["class", *"–" * 8, "100.00%", "equal"]
     assert lines[-1] == f"published toy/1 sha256:{version.digest}"
     assert err == ""
 
