@@ -14,8 +14,8 @@ from tests.models import factory
 
 #: Fields that manifests did not have at first; those without them are still read.
 LATER = {
-    "notes", "edges", "before_last", "task", "random", "max_ulp", "min_cosine", "floor_float64", "floor_alone", "floor_ulp", "atol",
-    "rtol",
+    "notes", "edges", "before_last", "task", "random", "max_ulp", "min_cosine", "floor_float64", "floor_alone", "floor_ulp",
+    "atol", "rtol",
 }  # fmt: skip
 
 json_values = st.recursive(
