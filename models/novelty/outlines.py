@@ -86,9 +86,7 @@ def _flattened(glyph: object, glyphs: object) -> Outline:
     return outline
 
 
-def _curve(
-    start: tuple[float, float], control: tuple[float, float], end: tuple[float, float]
-) -> list[tuple[float, float]]:
+def _curve(start: tuple[float, float], control: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
     """Return points on a quadratic Bézier curve, its start left out."""
     found = []
     for piece in range(1, _PIECES + 1):
