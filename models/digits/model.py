@@ -59,7 +59,8 @@ class ServingModule(nn.Module):
 def augment(inputs: Mapping[str, Tensor], strength: float = 1.0) -> dict[str, Tensor]:
     """Return the images slightly turned, scaled, slanted and shifted, each in its own way, as floats from 0 to 255.
 
-    `strength` is the share of what is allowed. Drawn from torch's global generator. What comes in from outside the image is black, as its border is.
+    `strength` is the share of what is allowed. Drawn from torch's global generator. What comes in from outside the image
+    is black, as its border is.
     """
     image = inputs["image"]
 

@@ -61,11 +61,11 @@ def datasets(data_dir: Path | None = None) -> Datasets:
     """Return the digits' own splits, foreign images appended to the test; raise DataError for damaged digits or fonts."""
     given = digits.datasets(data_dir)
     train, validation, test = (_digits(split) for split in (given.train, given.validation, given.test))
-    splits = (_familiar(train), _familiar(validation), _with_foreign(test))
+    splits = Images(_familiar(train)), Images(_familiar(validation)), Images(_with_foreign(test))
     checksum = _checksum(splits)
     if data_dir is None and checksum != _SPLITS_SHA256:
         raise DataError(f"splits of novelty: expected sha256 {_SPLITS_SHA256}, found {checksum}")
-    return Datasets(*map(Images, splits), checksum)
+    return Datasets(*splits, checksum)
 
 
 def samples(count: int, data_dir: Path | None = None) -> dict[str, Array]:
@@ -111,10 +111,10 @@ def _stream(name: str, size: int) -> bytes:
     return hashlib.shake_256(name.encode()).digest(size)
 
 
-def _checksum(splits: tuple[Samples, ...]) -> str:
+def _checksum(splits: tuple[Images, ...]) -> str:
     """Return the SHA-256 of all pixels and kinds, split by split, in their order."""
     digest = hashlib.sha256()
     for split in splits:
-        digest.update(np.ascontiguousarray(split.images).tobytes())
+        digest.update(split.images.numpy().tobytes())
         digest.update("\n".join(split.kinds).encode())
     return digest.hexdigest()

@@ -19,7 +19,7 @@ CODE = 32
 
 #: Added to the ink of an image, in white pixels: a quarter of a digit's. Without it an empty image would be infinitely
 #: novel by the least error, and thin strokes more than thick ones.
-_LEAST_INK = 26.0
+LEAST_INK = 26.0
 
 #: Of the training images in a batch, how many are moved, and how far, in parts of what digits' augmentation allows.
 _MOVED, _STRENGTH = 0.5, 0.5
@@ -81,15 +81,17 @@ class Network(nn.Module):
         guesses = self.decoder(codes).unflatten(0, seen.shape[:2])
         wrong = (divergence(pixels.unsqueeze(1), guesses) * hidden).sum((2, 3)).mean(1)
         # Half of the pixels are hidden at a time: twice the sum is an image's.
-        novelty = 2 * wrong.clamp(min=0) / (pixels.sum((1, 2)) + _LEAST_INK)
+        novelty = 2 * wrong.clamp(min=0) / (pixels.sum((1, 2)) + LEAST_INK)
         return novelty, codes.unflatten(0, seen.shape[:2]).mean(1)
 
 
 class ServingModule(nn.Module):
     """What is exported: the network in evaluation, all its halves looked at. Its outputs come in the signature's order."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        if not isinstance(network, Network):
+            raise TypeError(f"network: expected models.novelty's, found {type(network).__name__}")
         self.network = network
         self.eval()
 

@@ -59,7 +59,7 @@ def fill(outline: Outline, side: int) -> Array:
         first = np.ceil(crossing * _SAMPLES - 0.5).clip(0, fine).astype(np.int64)
         np.add.at(turns, (row, first), np.where(next_y[edge] > y[edge], 1, -1))
     inside = turns.cumsum(axis=1)[:, :fine] != 0
-    return inside.reshape(side, _SAMPLES, side, _SAMPLES).mean(axis=(1, 3))
+    return np.asarray(inside.reshape(side, _SAMPLES, side, _SAMPLES).mean(axis=(1, 3)))
 
 
 def _flattened(glyph: object, glyphs: object) -> Outline:
