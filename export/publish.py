@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export import golden, parity, reference
+from export import before_last, content_parity, edge_parity, edges, golden, parity, reference, runtime_ways
+from export.edges import Edge
 from export.evidence import Evidence
 from export.exporter import DEFAULT_FORMATS, FORMATS, ExportError, ExportSource, exporter_of
 from export.free_axes import Proof, proofs
 from export.reference import Reference
 from export.subject import Subject
+from export.unbatched import without_batch_axis
 from models.manifest import Artifact, Manifest
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
 from models.signing import Signer
@@ -41,11 +43,16 @@ class FormatResult:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run."""
+    """All that one export came to. `version` is None where nothing was published: a format failed, or it was a dry run.
+
+    `notes` are sentences on the model itself, whatever the format; `faults` are those for which no format is published.
+    """
 
     subject: Subject
     results: tuple[FormatResult, ...]
     version: ModelVersion | None
+    notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -54,8 +61,17 @@ class Publication:
 
     @property
     def passed(self) -> bool:
-        """Whether every format exists and agrees with the eager model."""
-        return all(result.passed for result in self.results)
+        """Whether every format exists and agrees with the eager model, and servers read content as training did."""
+        return not self.faults and all(result.passed for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """What the eager model says on real samples, at the edges of its inputs, and at other lengths of free axes."""
+
+    reference: Reference
+    edges: tuple[Edge, ...]
+    proofs: tuple[Proof, ...]
 
 
 def publish(
@@ -79,18 +95,17 @@ def publish(
             raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
     if not wanted:
         raise ExportError(f"formats: expected one or more of {', '.join(FORMATS)}, found none")
-    source = subject.source
+    notes: list[str] = []
     with _workplace(repository, subject.name, dry_run=dry_run) as staged:
-        tell(f"measuring the eager model's noise floor on {source.rows} samples")
-        measured = reference.measure(source)
-        others = proofs(source)
-        results = tuple(_export(format, source, measured, others, staged, tell=tell) for format in wanted)
-        publication = Publication(subject, results, None)
+        subject, truth = _measured(subject, notes, tell)
+        source = subject.source
+        results = tuple(_export(format, source, truth, staged, tell=tell) for format in wanted)
+        publication = Publication(subject, results, None, tuple(notes), content_parity.faults(subject))
         if dry_run or not publication.passed:
             return publication
         tell("publishing")
         try:
-            sample = golden.write(source, measured, staged)
+            sample = golden.write(source, truth.reference, staged)
         except OSError as error:
             raise RepositoryError(f"cannot write {golden.FILENAME}: {error.strerror or error}") from error
         manifest = Manifest(
@@ -107,6 +122,22 @@ def publish(
         return replace(publication, version=repository.publish(staged, manifest, signer=signer))
 
 
+def _measured(subject: Subject, notes: list[str], tell: Callable[[str], None]) -> tuple[Subject, _Truth]:
+    """Measure the eager model; one whose rows depend on each other comes back as one without a batch axis, with a note."""
+    source = subject.source
+    tell(f"measuring the eager model's noise floor on {source.rows} samples")
+    measured = reference.measure(source)
+    tell("running the eager model at the edges of its inputs")
+    at_edges = edges.measure(source, measured)
+    dependence = measured.dependence or at_edges.dependence
+    if dependence is None or not source.signature.batched:
+        return subject, _Truth(measured, at_edges.edges, tuple(proofs(source)))
+    notes.append(f"max_batch_size 0: requests run alone, as {dependence}")
+    if subject.content is not None:
+        notes.append("no content: it is one row of a batch, and this model has no batch axis; programs send tensors")
+    return _measured(replace(subject, source=without_batch_axis(source), content=None), notes, tell)
+
+
 @contextmanager
 def _workplace(repository: Repository, model: str, *, dry_run: bool) -> Iterator[Path]:
     """Give a folder for the artifacts: where the repository can publish it from, or in a dry run anywhere."""
@@ -121,8 +152,7 @@ def _workplace(repository: Repository, model: str, *, dry_run: bool) -> Iterator
 def _export(
     format: str,
     source: ExportSource,
-    measured: Reference,
-    others: Sequence[Proof],
+    truth: _Truth,
     staged: Path,
     *,
     tell: Callable[[str], None],
@@ -141,20 +171,30 @@ def _export(
     except OSError as error:
         return FormatResult(format, error=f"{format}: cannot write {path.name}: {error.strerror or error}", exported=False)
     sizes = parity.batch_sizes(source.signature)
-    tell(f"{format}: comparing on {source.rows} samples in batches of {', '.join(map(str, sizes))}")
+    company = f"in batches of {', '.join(map(str, sizes))}" if source.signature.batched else "as single requests"
+    tell(f"{format}: comparing on {source.rows} samples {company}")
     try:
         run = exporter.open(path, source.signature)
     except ExportError as error:
         # The file may be right, for other machines: nobody knows, so it is not published.
         return FormatResult(format, error=f"{error}; exported, but not checked here")
-    comparison = parity.compare(format, run, measured, sizes=sizes)
-    faults = [fault for proof in others if (fault := proof.fault(format, run)) is not None]
+    comparison = parity.compare(format, run, truth.reference, sizes=sizes)
+    at_edges = edge_parity.compare(run, source.signature, truth.edges, ways=runtime_ways.ways(path))
+    inside = before_last.compare(path, truth.reference, sizes=sizes)
+    faults = [fault for proof in truth.proofs if (fault := proof.fault(format, run)) is not None]
+    report = replace(
+        comparison.report,
+        edges=at_edges.edges,
+        before_last=inside.outputs,
+        notes=(*comparison.report.notes, *inside.notes, *at_edges.notes),
+    )
     artifact = Artifact(
         format=format,
         file=path.name,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
-        tolerance={name: output.tolerance for name, output in measured.outputs.items()},
-        parity=comparison.report,
+        tolerance={name: output.tolerance for name, output in truth.reference.outputs.items() if output.random is None},
+        parity=report,
     )
-    return FormatResult(format, artifact, (*comparison.faults, *faults), evidence=comparison.evidence)
+    found = (*comparison.faults, *inside.faults, *at_edges.faults, *faults)
+    return FormatResult(format, artifact, found, evidence=comparison.evidence)

@@ -1,5 +1,6 @@
 """What is exported: a module with real inputs for it, and what a manifest says of where its weights came from."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from export.exporter import DEFAULTS, ExportSource, Options
 from models.content import Content
 from models.manifest import Origin
 from models.spec import ModelSpec
+from models.tensors import Tensors
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint
 
@@ -14,6 +16,10 @@ from training.checkpoint import Checkpoint
 #: digits' first convolution, each changed by 1 %, all are caught with 128 samples, the faintest at 2.4 times the tolerance.
 #: Four times as many, because the next network may be surer of most of them; they take a second or two.
 SAMPLES = 512
+
+
+#: Held-out inputs that are read as training reads them and as a server does: a decoder that is wrong is wrong for most.
+_READ = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class Subject:
     content  what a person sends and reads instead of tensors; None for tensors only
     weights  the SHA-256 of the weights file
     origin   where the weights came from
+    pipeline gives some held-out inputs as training reads them, each without a batch axis; None where nobody knows
     """
 
     name: str
@@ -32,6 +39,7 @@ class Subject:
     content: Content | None
     weights: str
     origin: Origin
+    pipeline: Callable[[], Sequence[Tensors]] | None = None
 
 
 def of_checkpoint(
@@ -43,4 +51,9 @@ def of_checkpoint(
     module = spec.serving_module(network).eval()
     samples = spec.samples(max(SAMPLES, spec.signature.max_batch_size), data_dir)
     source = ExportSource(module, spec.signature, samples, options)
-    return Subject(spec.name, source, spec.content, checkpoint.sha256, checkpoint.origin)
+
+    def pipeline() -> list[Tensors]:
+        held_out = spec.datasets(data_dir).test
+        return [{name: tensor.numpy() for name, tensor in held_out[index][0].items()} for index in range(_READ)]
+
+    return Subject(spec.name, source, spec.content, checkpoint.sha256, checkpoint.origin, pipeline)

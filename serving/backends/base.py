@@ -8,6 +8,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from models.profiles import PREFERENCE as PREFERENCE
 from models.tensors import Array, Signature, Tensors
 from serving.backends.declared import Declared
 
@@ -80,9 +81,6 @@ BACKENDS = {
     "exported_program": ("serving.backends.exported_program", "ExportedProgramBackend", "torch"),
     "torchscript": ("serving.backends.torchscript", "TorchScriptBackend", "torch"),
 }
-
-#: Which artifact of a version is opened when its model configuration names none.
-PREFERENCE = ("onnx", "exported_program", "torchscript")
 
 
 def reason_of(error: Exception, artifact: ArtifactFile) -> str:
