@@ -87,7 +87,7 @@ def judged(network: nn.Module, images: Tensor) -> tuple[Array, Array]:
     return torch.cat([part[0] for part in parts]).numpy(), torch.cat([part[1] for part in parts]).numpy()
 
 
-def area(novelties: Sequence[Array], foreign: Array) -> Score:
+def area(novelties: Sequence[Array], foreign: Array, *, resamples: int = bootstrap.RESAMPLES) -> Score:
     """Return a measure's area under the ROC curve, or, of two, by how much the first's is larger; with its interval.
 
     Two are compared on the same draws of samples (see training/bootstrap.py); `foreign` is 1 or 0, INT64 [n].
@@ -97,11 +97,13 @@ def area(novelties: Sequence[Array], foreign: Array) -> Score:
         found = [auroc(novelty[rows], foreign[rows]) for novelty in novelties]
         return found[0] - sum(found[1:])
 
-    low, high = bootstrap.interval(statistic, len(foreign), strata=foreign)
+    low, high = bootstrap.interval(statistic, len(foreign), strata=foreign, resamples=resamples)
     return Score(statistic(np.arange(len(foreign))), low, high, len(foreign))
 
 
-def compared(novelties: Mapping[str, Array], kinds: Sequence[str]) -> dict[str, dict[str, Score]]:
+def compared(
+    novelties: Mapping[str, Array], kinds: Sequence[str], *, resamples: int = bootstrap.RESAMPLES
+) -> dict[str, dict[str, Score]]:
     """Return each measure's area against every kind of foreign image, and against "all" of them.
 
     Each but the first has a "lead" besides: by how much the first's area against all is larger.
@@ -112,10 +114,10 @@ def compared(novelties: Mapping[str, Array], kinds: Sequence[str]) -> dict[str, 
     table: dict[str, dict[str, Score]] = {}
     for name, novelty in novelties.items():
         among = {kind: np.isin(kind_of, ("digits", kind)) for kind in data.FOREIGN}
-        table[name] = {kind: area([novelty[rows]], foreign[rows]) for kind, rows in among.items()}
-        table[name]["all"] = area([novelty], foreign)
+        table[name] = {kind: area([novelty[rows]], foreign[rows], resamples=resamples) for kind, rows in among.items()}
+        table[name]["all"] = area([novelty], foreign, resamples=resamples)
         if novelty is not first:
-            table[name]["lead"] = area([first, novelty], foreign)
+            table[name]["lead"] = area([first, novelty], foreign, resamples=resamples)
     return table
 
 
@@ -133,7 +135,7 @@ def lesson(network: nn.Module) -> Iterator[str]:
         yield f"{clusters} clusters, share of the commonest digit: {of_pixels:.1%} of pixels, {of_codes:.1%} of embeddings"
 
 
-def comparison(network: nn.Module, train: data.Images, test: data.Images) -> Iterator[str]:
+def comparison(network: nn.Module, train: data.Images, test: data.Images, *, resamples: int) -> Iterator[str]:
     """Yield the lines of a table, network and baselines against each kind of foreign image, then every size's area."""
     learnt_of, asked = vectors(train.images), vectors(test.images)
     foreign = test.targets.numpy()
@@ -147,7 +149,7 @@ def comparison(network: nn.Module, train: data.Images, test: data.Images) -> Ite
             sizes.extend(f"{name}: {value:.3f}" for name, value in found_areas.items())
             chosen = max(found_areas, key=lambda name: found_areas[name])
             shown[chosen] = found[chosen]
-    table = compared(shown, test.kinds)
+    table = compared(shown, test.kinds, resamples=resamples)
     columns = [*data.FOREIGN, "all", "lead"]
     yield f"| | {' | '.join(columns)} |"
     yield f"| - |{' - |' * len(columns)}"
@@ -158,20 +160,24 @@ def comparison(network: nn.Module, train: data.Images, test: data.Images) -> Ite
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what `lesson` and `comparison` tell of a checkpoint; return the exit code, 1 where it or the data is missing."""
+    """Print what `lesson` and `comparison` tell of a checkpoint; return the exit code, 1 where it or its data is missing."""
     parser = argparse.ArgumentParser(prog="python -m models.novelty.baseline", description=__doc__)
     parser.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint's folder; else the newest in checkpoints/")
-    path = parser.parse_args(arguments).checkpoint
+    parser.add_argument("--resamples", type=int, default=bootstrap.RESAMPLES, help="draws that an interval is taken from")
+    given = parser.parse_args(arguments)
+    if given.resamples < 1:
+        print(f"baseline: resamples: expected 1 or more, found {given.resamples}", file=sys.stderr)
+        return 2
     try:
         network = SPEC.build()
-        checkpoint.restore(checkpoint.load(path or checkpoint.newest(Path("checkpoints"), SPEC.name)), network)
+        checkpoint.restore(checkpoint.load(given.checkpoint or checkpoint.newest(Path("checkpoints"), SPEC.name)), network)
         splits = SPEC.datasets(None)
     except (CheckpointError, DataError) as error:
         print(f"baseline: {error}", file=sys.stderr)
         return 1
     if not isinstance(splits.train, data.Images) or not isinstance(splits.test, data.Images):
         raise TypeError("splits: expected Images")
-    for line in (*lesson(network), "", *comparison(network, splits.train, splits.test)):
+    for line in (*lesson(network), "", *comparison(network, splits.train, splits.test, resamples=given.resamples)):
         print(line)
     return 0
 
