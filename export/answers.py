@@ -56,10 +56,14 @@ class Answers:
 def compare(
     runs: tuple[Run, Run], manifests: tuple[Manifest, Manifest], artifacts: tuple[Artifact, Artifact], samples: Samples
 ) -> Answers:
-    """Ask two opened artifacts of one format; their inputs have the same names, datatypes and shapes."""
+    """Ask two opened artifacts of one format; their inputs have the same names, datatypes and shapes.
+
+    Outputs that are random in one of them are left out: they change without a change.
+    """
     first, second = ([_ask(run, manifest.signature, one) for one in samples.requests] for run, manifest in
                      zip(runs, manifests, strict=True))  # fmt: skip
-    shared = [spec.name for spec in manifests[0].signature.outputs if manifests[1].signature.output(spec.name)]
+    named = [spec.name for spec in manifests[0].signature.outputs if manifests[1].signature.output(spec.name)]
+    shared = [name for name in named if not any(name in artifact.random for artifact in artifacts)]
     batched = manifests[0].signature.batched
     changes = []
     for name in shared:

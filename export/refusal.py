@@ -42,7 +42,7 @@ def fixed_axis(message: str, source: ExportSource) -> str | None:
     if found is None:
         return None
     length, name, axis = found["length"], found["name"], found["axis"]
-    if axis == "0":
+    if axis == "0" and source.signature.batched:
         example = len(source.example()[0])
         return (
             f"input {name!r}: the module fixes the batch axis to {length}, the {example} rows it was traced with; look for "

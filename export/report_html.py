@@ -65,7 +65,8 @@ def to_bytes(publication: Publication, *, dry_run: bool = False) -> bytes:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["scientific"] = lambda number: f"{number:.2g}"
+    environment.filters["scientific"] = lambda number: "–" if number is None else f"{number:.2g}"
+    environment.filters["cosine"] = lambda number: "–" if number is None else f"1 − {1 - number:.1e}"
     page = environment.get_template("report.html.j2").render(
         publication=publication,
         dry_run=dry_run,

@@ -42,8 +42,7 @@ class RecordField:
             return self.categories.index(str(value))
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ContentError(self.name, expected="a number", found=f"{value!r:.80}")
-        # An integer of hundreds of digits has no float at all, and float32 ends at 3.4e38.
-        if not abs(value) <= float(np.finfo(np.float32).max):
+        if not _fits(value):
             raise ContentError(self.name, expected="a finite number of 32 bits", found=f"{value!r:.80}")
         return value
 
@@ -138,6 +137,15 @@ class RecordContent:
     def from_json(cls, json: Fields) -> "RecordContent":
         """Read what `to_json` wrote; raise FieldError for anything else."""
         return cls(fields.items(json, "fields", RecordField.from_json))
+
+
+def _fits(value: float | int) -> bool:
+    """Tell whether a number is a finite float32; an integer of hundreds of digits has no float at all."""
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.float32(value)))
+    except OverflowError:
+        return False
 
 
 def _parsed(data: bytes) -> Mapping[str, object]:

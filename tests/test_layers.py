@@ -26,6 +26,10 @@ DIRECTIONS = {
     "proofs": ("models", "serving"),
 }
 
+#: Programs beside a model, which score its checkpoint as training does, beside what is compared with it. No
+#: stage imports one (tested below).
+PROGRAMS = {"baseline.py"}
+
 #: Inside serving, from the outside in; each may import its own layer and those after it.
 LAYERS = (
     ("command", "supervisor", "worker", "process", "health", "control_plane", "observers", "settings", "new_key"),
@@ -115,7 +119,10 @@ def test_a_stage_imports_only_what_lies_in_its_direction(stage: str) -> None:
         for path in files
         for found in imports(path)
         if found.module.split(".")[0] in STAGES
-        and not any(below(found.module, prefix) or below(prefix, found.module) for prefix in (stage, *DIRECTIONS[stage]))
+        and not any(
+            below(found.module, prefix) or below(prefix, found.module)
+            for prefix in (stage, *DIRECTIONS[stage], *(("training",) if path.name in PROGRAMS else ()))
+        )
     ]
     assert not wrong
 
@@ -123,7 +130,7 @@ def test_a_stage_imports_only_what_lies_in_its_direction(stage: str) -> None:
 @pytest.mark.parametrize("stage", ["export", "training"])
 def test_a_stage_that_may_use_one_module_of_another_uses_no_more_of_it(stage: str) -> None:
     allowed = [prefix for prefix in DIRECTIONS[stage] if "." in prefix]
-    other = allowed[0].split(".")[0]
+    (other,) = {prefix.split(".")[0] for prefix in allowed}
     wrong = [
         f"{path.relative_to(ROOT)}:{found.line} imports {found.module}"
         for path in sources(stage)
@@ -142,6 +149,18 @@ def test_what_runs_in_production_imports_no_code_of_a_model(stage: str) -> None:
         for path in sources(stage)
         for found in imports(path)
         if found.module.startswith("models.") and found.module.split(".")[1] not in contracts
+    ]
+    assert not wrong
+
+
+def test_a_program_beside_a_model_is_imported_by_no_stage() -> None:
+    names = {name.removesuffix(".py") for name in PROGRAMS}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.module}"
+        for stage in STAGES
+        for path in sources(stage)
+        for found in imports(path)
+        if found.module.startswith("models.") and found.module.split(".")[-1] in names
     ]
     assert not wrong
 

@@ -15,7 +15,7 @@ class By(nn.Module):
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__()
-        self.forward = function  # type: ignore[method-assign]
+        self.forward = function
 
 
 def places(a: Tensor, /, b: Tensor, *, c: Tensor, scale: float = 1.0) -> object:

@@ -15,7 +15,7 @@ from export.exporter import FORMATS, Exporter, ExportError, ExportSource, Option
 from models.tensors import TensorSpec, rows_of
 from tests.export import modules
 
-SOURCES = [modules.classifier, modules.ranker, modules.tagger, modules.listener, modules.single]
+SOURCES = [modules.classifier, modules.ranker, modules.tagger, modules.listener, modules.single, modules.stateful]
 
 
 @pytest.fixture(params=FORMATS)
@@ -33,7 +33,7 @@ def test_the_file_says_what_the_module_says(exporter: Exporter, make: Callable[[
     comparison = parity.compare(exporter.format, run, reference.measure(source), sizes=sizes)
     assert comparison.faults == ()
     assert comparison.report.passed
-    assert comparison.report.batch_sizes == ((1,) if make is modules.single else (1, 2, 7, 8))
+    assert comparison.report.batch_sizes == {modules.single: (1,), modules.stateful: (0,)}.get(make, (1, 2, 7, 8))
     assert [output.output for output in comparison.report.outputs] == [spec.name for spec in source.signature.outputs]
 
 

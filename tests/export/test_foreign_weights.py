@@ -62,9 +62,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     state |= {"0.weight": torch.ones(2, 4), "1.bias": torch.ones(2).half()}
     state |= {f"head.{place}": torch.ones(1) for place in range(7)}
     expected = (
-        r"expected those of this module, found missing: 0\.bias; not the module's: head\.0, .*, head\.4 and 2 more; of another "
-        r"shape or dtype: 0\.weight \(expected float32 \[2, 3\], found float32 \[2, 4\]\), 1\.bias \(expected float32 \[2\], "
-        r"found float16 \[2\]\)$"
+        r"expected those of this module, found missing: 0\.bias; not the module's: head\.0, .*, head\.4 and 2 more; "
+        r"of another shape or dtype: 0\.weight \(expected float32 \[2, 3\], found float32 \[2, 4\]\), "
+        r"1\.bias \(expected float32 \[2\], found float16 \[2\]\)$"
     )
     with pytest.raises(ExportError, match=expected):
         fill(network(), of_torch(state, tmp_path))

@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - printing is what is tested
 """Prints of somebody's module stay out of standard output, and do not flood standard error."""
 
 import os

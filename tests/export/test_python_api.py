@@ -91,13 +91,13 @@ def test_another_attribute_of_the_package_is_missing() -> None:
     import export
 
     with pytest.raises(AttributeError, match="has no attribute 'export_modle'"):
-        _ = export.export_modle  # type: ignore[attr-defined]
+        _ = export.export_modle
 
 
 def test_a_format_that_fails_keeps_the_others_from_being_published_but_not_from_being_tried(tmp_path: Path) -> None:
     class Decides(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x * 2 if bool(x.abs().sum() > 0) else x - 1
+            return x * 2 if bool(x.abs().sum() >= 0) else x - 1  # always the first, which only a trace believes
 
     publication = export_model(
         Decides(), {"x": numbers(9, 3)}, name="one", repository=tmp_path, formats=["onnx", "torchscript"]
