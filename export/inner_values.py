@@ -147,9 +147,8 @@ def _torchscript(path: Path, signature: Signature, steps: Mapping[str, str]) -> 
     if not found:
         raise NotFound("the last step is not in its graph")
     # Frozen, so that weights are constants of the graph and the module itself is not asked.
-    for value in found.values():
-        graph.registerOutput(value)
     graph.eraseOutput(0)
+    graph.registerOutput(_together(graph, list(found.values())))
     graph.eraseInput(0)
     function: Any = torch._C._create_function_from_graph("before_the_last_step", graph)
 
@@ -160,6 +159,17 @@ def _torchscript(path: Path, signature: Signature, steps: Mapping[str, str]) -> 
         return {name: tensor.numpy() for name, tensor in zip(found, tensors, strict=True)}
 
     return _checked(found, run, axes)
+
+
+def _together(graph: Any, values: list[Any]) -> Any:  # Any: torch's own graphs are not typed
+    """Return one value of a TorchScript graph that holds all these: a function has one result, which may be a tuple."""
+    import torch
+
+    if len(values) == 1:
+        return values[0]
+    node = graph.appendNode(graph.create("prim::TupleConstruct", values, 1))
+    node.output().setType(torch._C.TupleType([value.type() for value in values]))
+    return node.output()
 
 
 def _axis(axis: object) -> int:

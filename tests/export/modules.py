@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.exporter import ExportSource
+from export.exporter import BY_TASK, FORMATS, ExportSource
 from models.tensors import Array, Signature, TensorSpec
 
 MOST = 8
+
+#: Formats that are to be equal to the eager model; test_by_task.py has the others.
+EQUAL = [format for format in FORMATS if format not in BY_TASK]
 
 
 class Classifier(nn.Module):

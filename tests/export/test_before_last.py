@@ -10,12 +10,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from export import before_last, parity, reference
-from export.exporter import FORMATS, ExportSource, Run, exporter_of
+from export.exporter import ExportSource, Run, exporter_of
 from export.inner_values import NotFound, inner
 from export.publish import publish
 from export.subject import Subject
 from models.repository import Repository
-from models.tensors import TensorSpec, rows_of
+from models.tensors import Signature, TensorSpec, rows_of
 from tests.export import checkpoints, modules
 from tests.export.test_publish import tamper
 
@@ -31,7 +31,7 @@ def saved(format: str, source: ExportSource, folder: Path) -> tuple[Path, Run]:
     return path, exporter.open(path, source.signature)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", modules.EQUAL)
 @pytest.mark.parametrize(
     ("make", "names"),
     [
@@ -54,7 +54,28 @@ def test_an_honest_file_passes_before_its_last_step_too(format: str, make: objec
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", modules.EQUAL)
+def test_two_outputs_that_end_in_a_step_are_both_looked_into(format: str, tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(4, 3), nn.Linear(4, 5)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.one(x).softmax(-1), self.other(x).sigmoid()
+
+    torch.manual_seed(0)
+    outputs = (TensorSpec("kinds", "FP32", (3,)), TensorSpec("marks", "FP32", (5,)))
+    signature = Signature((TensorSpec("x", "FP32", (4,)),), outputs, 8)
+    samples = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    source = ExportSource(Two().eval(), signature, {"x": samples})
+    path, _ = saved(format, source, tmp_path)
+    found = before_last.compare(path, reference.measure(source), sizes=sizes(source))
+    assert (found.faults, found.notes) == ((), ())
+    assert [output.output for output in found.outputs] == ["kinds before softmax", "marks before sigmoid"]
+
+
+@pytest.mark.parametrize("format", modules.EQUAL)
 @pytest.mark.parametrize("axis", [1, -2, 2])
 def test_scores_are_compared_where_only_the_decision_is_an_output(format: str, axis: int, tmp_path: Path) -> None:
     def decide(weight: float) -> ExportSource:
@@ -84,7 +105,7 @@ class Shifted(modules.Classifier):
         return logits.softmax(-1), logits.argmax(-1)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", modules.EQUAL)
 def test_a_fault_that_softmax_hides_is_caught_before_it(format: str, tmp_path: Path) -> None:
     source = modules.classifier()
     faulty = Shifted().eval()
@@ -160,7 +181,7 @@ def test_a_file_that_cannot_be_taken_apart_is_one_line(filename: str, tmp_path: 
         inner(path, modules.classifier().signature, {"probabilities": "softmax"})
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", modules.EQUAL)
 def test_what_is_looked_at_is_what_enters_the_softmax(format: str, tmp_path: Path) -> None:
     source = modules.classifier()
     path, run = saved(format, source, tmp_path)

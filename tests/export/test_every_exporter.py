@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from export import eager, parity, reference
-from export.exporter import FORMATS, Exporter, ExportError, ExportSource, Options, exporter_of
+from export.exporter import Exporter, ExportError, ExportSource, Options, exporter_of
 from models.tensors import TensorSpec, rows_of
 from tests.export import modules
 
 SOURCES = [modules.classifier, modules.ranker, modules.tagger, modules.listener, modules.single, modules.stateful]
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=modules.EQUAL)
 def exporter(request: pytest.FixtureRequest) -> Exporter:
     return exporter_of(request.param)
 

@@ -16,7 +16,9 @@ def test_artifacts_have_different_names() -> None:
 
 
 def test_an_unknown_format_names_those_there_are() -> None:
-    with pytest.raises(ExportError, match="format: expected one of onnx, exported_program, torchscript, found 'onxx'"):
+    with pytest.raises(
+        ExportError, match="format: expected one of onnx, exported_program, torchscript, onnx_int8, onnx_fp16"
+    ):
         exporter_of("onxx")
 
 

@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 
 import cli
-from export.exporter import BY_TASK, FORMATS, ExportError, ExportSource, Options, exporter_of
+from export.exporter import FORMATS, ExportError, ExportSource, Options, exporter_of
 from export.onnx import OnnxExporter
 from export.publish import publish
 from export.subject import SAMPLES, of_checkpoint
@@ -25,9 +25,6 @@ from tests.export import checkpoints, modules
 from training import checkpoint
 from training.checkpoint import CheckpointError
 
-#: Formats that are to be equal to the eager model; test_by_task.py has the others.
-EQUAL = [format for format in FORMATS if format not in BY_TASK]
-
 
 def leftovers(repository: Repository) -> list[Path]:
     """Return every file and every folder within a model's folder."""
@@ -38,14 +35,14 @@ def test_every_format_is_published_with_its_proof(tmp_path: Path) -> None:
     saved = checkpoints.save(tmp_path / "checkpoint")
     repository = Repository(tmp_path / "models")
     steps: list[str] = []
-    publication = publish(of_checkpoint(checkpoints.spec(), saved), repository, EQUAL, tell=steps.append)
+    publication = publish(of_checkpoint(checkpoints.spec(), saved), repository, modules.EQUAL, tell=steps.append)
     version = publication.version
     assert version is not None
     manifest = version.manifest
     assert (manifest.model, manifest.version, manifest.checkpoint) == ("toy", 1, saved.sha256)
     assert manifest.origin == checkpoints.ORIGIN
     assert manifest.content == checkpoints.spec().content
-    assert [artifact.format for artifact in manifest.artifacts] == EQUAL
+    assert [artifact.format for artifact in manifest.artifacts] == modules.EQUAL
     for artifact in manifest.artifacts:
         assert artifact.parity.passed
         assert artifact.parity.samples == 50
