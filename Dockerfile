@@ -19,13 +19,15 @@ COPY serving serving
 COPY loadtests loadtests
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/sameway/bin/python install --disable-pip-version-check --no-deps . \
- # What is baked in: of each model its versions and, if it has one, its configuration, and none of its sources.
+ # What is baked in: of each model its versions, its configuration and its profiles if it has any, and none of its sources.
  && mkdir /models \
  && for model in models/*/; do \
         if ls "$model" | grep -Eqx '[1-9][0-9]*'; then \
             baked="/models/$(basename "$model")" \
             && mkdir "$baked" && cp -r "$model"[1-9]* "$baked/" || exit 1; \
-            if [ -e "$model"config.toml ]; then cp "$model"config.toml "$baked/" || exit 1; fi; \
+            for file in config.toml profiles.json; do \
+                if [ -e "$model$file" ]; then cp "$model$file" "$baked/" || exit 1; fi; \
+            done; \
         fi; \
     done
 

@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "export": Subcommand("export.command", "turn a checkpoint into checked artifacts and publish them", "export"),
     "import": Subcommand("export.adopt", "publish somebody else's ONNX file, tried in every way there is", "export"),
     "verify": Subcommand("export.verify", "check a published version again: checksums, signature, golden sample", None),
+    "profile": Subcommand("export.profile_command", "measure a published version on this machine", None),
     "diff": Subcommand("export.diff", "compare two published versions: signature, scores, decisions, sizes", None),
     "serve": Subcommand("serving.command", "serve the published versions over HTTP", None),
     "key": Subcommand("serving.new_key", "make an API key for a server", None),

@@ -51,7 +51,7 @@ def ask(url: str) -> bool:
     image, label = held_out()
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / f"digit-{label}.png"
-    file.write_bytes(spec.find(MODEL).content.input.to_png(image))
+    file.write_bytes(spec.find(MODEL).content.input.write({"image": image[None]}))
     print(draw(image))
     print(f"$ curl --data-binary @{file} {url}/predict/{MODEL}")
     request = urllib.request.Request(f"{url}/predict/{MODEL}", data=file.read_bytes(), method="POST")

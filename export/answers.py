@@ -10,6 +10,7 @@ from export import mcnemar
 from export.exporter import Run
 from export.held_out import Samples
 from export.tolerance import difference
+from models.content import LabelContent
 from models.manifest import Artifact, Manifest
 from models.tensors import Array, Signature, Tensors, rows_of
 
@@ -55,10 +56,14 @@ class Answers:
 def compare(
     runs: tuple[Run, Run], manifests: tuple[Manifest, Manifest], artifacts: tuple[Artifact, Artifact], samples: Samples
 ) -> Answers:
-    """Ask two opened artifacts of one format; their inputs have the same names, datatypes and shapes."""
+    """Ask two opened artifacts of one format; their inputs have the same names, datatypes and shapes.
+
+    Outputs that are random in one of them are left out: they change without a change.
+    """
     first, second = ([_ask(run, manifest.signature, one) for one in samples.requests] for run, manifest in
                      zip(runs, manifests, strict=True))  # fmt: skip
-    shared = [spec.name for spec in manifests[0].signature.outputs if manifests[1].signature.output(spec.name)]
+    named = [spec.name for spec in manifests[0].signature.outputs if manifests[1].signature.output(spec.name)]
+    shared = [name for name in named if not any(name in artifact.random for artifact in artifacts)]
     batched = manifests[0].signature.batched
     changes = []
     for name in shared:
@@ -127,7 +132,8 @@ def _change(name: str, pairs: Sequence[tuple[Array, Array]], allowed: float, *, 
 
 def _decision(first: Manifest, second: Manifest) -> str | None:
     """Return the output that both versions call their decision, or None."""
-    names = {None if manifest.content is None else manifest.content.output.decision for manifest in (first, second)}
+    told = {None if manifest.content is None else manifest.content.output for manifest in (first, second)}
+    names = {answer.decision if isinstance(answer, LabelContent) else None for answer in told}
     return names.pop() if len(names) == 1 else None
 
 

@@ -79,6 +79,8 @@ def compare(
     if pair is None:
         return Difference(first, second, facts, None, None, tuple(remarks))
     runs, artifacts = pair
+    random = sorted(artifacts[0].random | artifacts[1].random)
+    remarks += [f"{name}: not compared, as it is another each time: a random output" for name in random]
     samples = _samples(first, second, most=most, data_dir=data_dir, remarks=remarks)
     asked = answers.compare(runs, (first.manifest, second.manifest), artifacts, samples)
     smallest = min(signature.max_batch_size for signature in signatures)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models.content import ImageContent, LabelContent
 from models.manifest import Manifest
 from models.tensors import Signature, TensorSpec, show_shape
 
@@ -46,9 +47,14 @@ def _promises(manifest: Manifest) -> dict[str, object]:
     for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
         facts |= {f"{kind} {spec.name}": _shown(signature, spec) for spec in specs}
     if manifest.content is not None:
-        picture, label = manifest.content.input, manifest.content.output
-        facts["image"] = f"{picture.width} × {picture.height}, {picture.mode}"
-        facts["labels"] = list(label.labels)
+        sent, told = manifest.content.input, manifest.content.output
+        if isinstance(sent, ImageContent):
+            facts["image"] = f"{sent.width} × {sent.height}, {sent.mode}"
+        else:
+            facts["content"] = sent.to_json()
+        facts["labels" if isinstance(told, LabelContent) else "value"] = (
+            list(told.labels) if isinstance(told, LabelContent) else told.to_json()
+        )
     return facts
 
 

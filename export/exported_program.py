@@ -17,7 +17,7 @@ from export.exporter import ExportError, ExportSource, Run, first_line
 from export.mutation import refuse_writing
 from export.quiet import quiet
 from export.refusal import refusal
-from export.threads import one_thread
+from export.threads import so_many_threads
 from models import program as rules
 from models.tensors import Array, Signature, Tensors, TensorSpec
 
@@ -46,7 +46,7 @@ class ExportedProgramExporter:
             raise ExportError(f"{self.format}: the module cannot be exported: {refusal(error, source)}") from error
         path.write_bytes(buffer.getbuffer())
 
-    def open(self, path: Path, signature: Signature) -> Run:
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load as serving does; outputs are named by their place in the signature, for the file does not name them."""
         try:
             buffer = io.BytesIO(path.read_bytes())
@@ -59,7 +59,7 @@ class ExportedProgramExporter:
 
         def run(inputs: Tensors) -> dict[str, Array]:
             tensors = [torch.from_numpy(inputs[spec.name].copy()) for spec in signature.inputs]
-            with one_thread(), torch.inference_mode():
+            with so_many_threads(threads), torch.inference_mode():
                 outputs = module(*tensors)
             return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
@@ -68,16 +68,16 @@ class ExportedProgramExporter:
 
 def _program(source: ExportSource) -> ExportedProgram:
     signature = source.signature
-    free = signature.max_batch_size > 1
-    shapes = tuple(_free_axes(spec, free_batch=free) for spec in signature.inputs)
+    shapes = tuple(_free_axes(spec, signature) for spec in signature.inputs)
     # Not strict: the module's Python runs as it is, and only what it does to tensors is noted.
     return torch.export.export(source.module, source.example(), dynamic_shapes=shapes, strict=False)
 
 
-def _free_axes(spec: TensorSpec, *, free_batch: bool) -> dict[int, object]:
+def _free_axes(spec: TensorSpec, signature: Signature) -> dict[int, object]:
     """Return which axes of an input are free. torch finds out which of them must be equal; a fixed one is an error."""
-    axes: dict[int, object] = {axis: Dim.DYNAMIC for axis, length in enumerate(spec.shape, start=1) if length is None}
-    return {0: Dim.DYNAMIC, **axes} if free_batch else axes
+    first = 1 if signature.batched else 0
+    axes: dict[int, object] = {axis: Dim.DYNAMIC for axis, length in enumerate(spec.shape, start=first) if length is None}
+    return {0: Dim.DYNAMIC, **axes} if signature.max_batch_size > 1 else axes
 
 
 def _forget(program: ExportedProgram) -> None:

@@ -5,12 +5,13 @@ opens the file and compares.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from models.tensors import Array, Signature, SignatureError, Tensors, rows_of
+from models.tensors import Array, Signature, SignatureError, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,16 +44,26 @@ class Options:
     opset        the ONNX operator set. 20 is the default of torch 2.13, so the opset its translations are tested with; ONNX
                  Runtime reads it since 1.17. Pinned, so that an upgrade of torch does not silently ask for newer servers
     torchscript  "trace" notes what one run did; "script" compiles the module's Python, with its decisions and loops
+    atol, rtol   what floating outputs may differ by, absolute and as a share of the expected value, added up as numpy's
+                 allclose does; one alone leaves the other at 0, both None: derived from the eager model's own noise.
+                 Decisions stay as they are: equal, save where the derived tolerance makes a tie
+    max_drop     how much worse at its task a format of BY_TASK may be, as a share, at the upper end of the 95 % interval
     """
 
     opset: int = 20
     torchscript: str = "trace"
+    atol: float | None = None
+    rtol: float | None = None
+    max_drop: float = 0.01
 
     def __post_init__(self) -> None:
         if not OPSETS[0] <= self.opset <= OPSETS[-1]:
             raise ExportError(f"opset: expected {OPSETS[0]} to {OPSETS[-1]}, found {self.opset}")
         if self.torchscript not in TORCHSCRIPT:
             raise ExportError(f"torchscript: expected {' or '.join(TORCHSCRIPT)}, found {self.torchscript!r}")
+        for name, value in (("atol", self.atol), ("rtol", self.rtol), ("max_drop", self.max_drop)):
+            if value is not None and not 0 <= value < math.inf:  # NaN compares false, so it is refused too
+                raise ExportError(f"{name}: expected a finite number, 0 or more, found {value}")
 
 
 #: What is chosen where nobody chooses.
@@ -64,32 +75,34 @@ class ExportSource:
     """What an exporter works from.
 
     `module` is in eval mode, takes the signature's inputs in that order and returns a tuple of its outputs in that order.
-    `samples` are real held-out inputs, any number of rows.
+    `samples` are real held-out inputs, any number of them, counted by the first axis of every array: rows of the batch
+    axis or, under `max_batch_size` 0, whole requests of one shape, stacked. `calibration` are others like them, for formats
+    that have to see what activations are like; None where there are no others.
     """
 
     module: "nn.Module"
     signature: Signature
     samples: Tensors
     options: Options = DEFAULTS
+    calibration: Tensors | None = None
 
     def __post_init__(self) -> None:
         if any(part.training for part in self.module.modules()):
             raise ExportError("module: expected eval mode, found training mode, in which dropout and statistics are at work")
-        if not self.signature.batched:
-            raise ExportError("max_batch_size: expected 1 or more, found 0: only models with a batch axis are exported")
         for spec in (*self.signature.inputs, *self.signature.outputs):
             if spec.datatype in _UNSUPPORTED:
                 raise ExportError(f"{spec.name}: expected a datatype that numpy has, found {spec.datatype}")
         if set(self.samples) != {spec.name for spec in self.signature.inputs}:
             raise ExportError(f"samples: expected every input of the signature, found {', '.join(self.samples) or 'none'}")
+        rows = {array.shape[:1] for array in self.samples.values()}
+        if len(rows) != 1 or rows & {(), (0,)}:
+            raise ExportError(f"samples: expected one or more rows, as many in every input, found {_lengths(self.samples)}")
         try:
             for spec in self.signature.inputs:
-                self.signature.check_tensor(spec, self.samples[spec.name])
+                array = self.samples[spec.name]
+                self.signature.check_tensor(spec, array if self.signature.batched else array[0, ...])
         except SignatureError as error:
             raise ExportError(f"samples: {error}") from None
-        rows = {len(array) for array in self.samples.values()}
-        if len(rows) != 1 or rows == {0}:
-            raise ExportError(f"samples: expected one or more rows, as many in every input, found {sorted(rows)}")
 
     @property
     def rows(self) -> int:
@@ -97,14 +110,18 @@ class ExportSource:
         return len(self.samples[self.signature.inputs[0].name])
 
     def example(self) -> "tuple[Tensor, ...]":
-        """Return a few samples as the module's arguments, repeated where there are too few; the caller may write to them."""
+        """Return a few samples as the module's arguments, repeated where there are too few; the caller may write to them.
+
+        Without a batch axis: the first request.
+        """
         import numpy as np
         import torch
 
+        arrays = [self.samples[spec.name] for spec in self.signature.inputs]
+        if not self.signature.batched:
+            return tuple(torch.from_numpy(array[0, ...].copy()) for array in arrays)
         rows = min(EXAMPLE_ROWS, self.signature.max_batch_size)
-        first = rows_of(self.samples, 0, rows)
-        arrays = [first[spec.name] for spec in self.signature.inputs]
-        return tuple(torch.from_numpy(np.resize(array, (rows, *array.shape[1:]))) for array in arrays)
+        return tuple(torch.from_numpy(np.resize(array[:rows], (rows, *array.shape[1:]))) for array in arrays)
 
 
 class Exporter(Protocol):
@@ -117,8 +134,8 @@ class Exporter(Protocol):
         """Write the artifact; raise ExportError if the format cannot express the module, OSError if the disk refuses."""
         ...
 
-    def open(self, path: Path, signature: Signature) -> Run:
-        """Load the file alone, as serving will, on one CPU thread. Raise ExportError where it cannot be loaded."""
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
+        """Load the file alone, as serving will, on one CPU thread or more. Raise ExportError where it cannot be loaded."""
         ...
 
 
@@ -127,7 +144,12 @@ FORMATS: Mapping[str, str] = {
     "onnx": "export.onnx:OnnxExporter",
     "exported_program": "export.exported_program:ExportedProgramExporter",
     "torchscript": "export.torchscript:TorchScriptExporter",
+    "onnx_int8": "export.quantize:OnnxInt8Exporter",
+    "onnx_fp16": "export.half:OnnxFp16Exporter",
 }
+
+#: Formats that are not the eager model any more, on purpose: judged by what they cost at the model's task (by_task.py).
+BY_TASK = frozenset({"onnx_int8", "onnx_fp16"})
 
 #: What is exported unless told otherwise: the format without torch, and the one that every libtorch still loads.
 DEFAULT_FORMATS = ("onnx", "torchscript")
@@ -145,6 +167,10 @@ def exporter_of(format: str) -> Exporter:
         raise ExportError(f"{format}: needs the package {error.name!r}; {remedy}") from error
     found: Exporter = exporter()
     return found
+
+
+def _lengths(samples: Tensors) -> str:
+    return ", ".join(f"{name}: {len(array) if array.ndim else 'no axis'}" for name, array in samples.items())
 
 
 def first_line(error: BaseException) -> str:

@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from export import parity, reference
+from export import batches, parity, reference
 from export.exporter import ExportError, ExportSource, Run
 from export.reference import Reference
 from models.tensors import rows_of
+
+#: Requests that are tried at another length where there is no batch axis: each costs an execution.
+_REQUESTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Proof:
 
     def fault(self, format: str, run: Run) -> str | None:
         """Return how an opened file fails at this length, None where it answers as the eager model does."""
-        comparison = parity.compare(format, run, self.reference, sizes=sorted({1, self.reference.rows}))
+        sizes = sorted({1, self.reference.rows}) if self.reference.signature.batched else [batches.ALONE]
+        comparison = parity.compare(format, run, self.reference, sizes=sizes)
         return f"{self.axes} at length {self.length}: {comparison.faults[0]}" if comparison.faults else None
 
 
@@ -33,7 +37,8 @@ def proofs(source: ExportSource) -> list[Proof]:
     """Return what to hold a file against, for every free axis; raise ExportError for one that the model itself has not."""
     found = []
     for length, axes in _groups(source).items():
-        words = " and ".join(f"input {name!r} axis {axis}" for name, axis in axes)
+        # Samples have one axis more than a request of a model without a batch axis.
+        words = " and ".join(f"input {name!r} axis {axis - (not source.signature.batched)}" for name, axis in axes)
         proved, refused = [], ""
         for other in _others(length):
             try:
@@ -41,7 +46,7 @@ def proofs(source: ExportSource) -> list[Proof]:
             except ExportError as error:
                 refused = str(error)
                 continue
-            if not any(output.fault for output in measured.outputs.values()):
+            if not any(output.fault or output.dependence for output in measured.outputs.values()):
                 proved.append(Proof(words, other, measured))
         if not proved and refused:
             lengths = ", ".join(map(str, _others(length)))
@@ -54,7 +59,7 @@ def proofs(source: ExportSource) -> list[Proof]:
 
 
 def _groups(source: ExportSource) -> dict[int, list[tuple[str, int]]]:
-    """Return the free axes by their length in the samples: axes of one length may have to stay equal, as mask and text."""
+    """Return the samples' free axes by their length: axes of one length may have to stay equal, as mask and text."""
     groups: dict[int, list[tuple[str, int]]] = {}
     for spec in source.signature.inputs:
         for axis, length in enumerate(spec.shape, start=1):
@@ -69,8 +74,8 @@ def _others(length: int) -> list[int]:
 
 
 def _resized(source: ExportSource, axes: list[tuple[str, int]], length: int) -> ExportSource:
-    """Return the source with one batch of samples, cut or repeated along these axes."""
-    samples = dict(rows_of(source.samples, 0, source.signature.max_batch_size))
+    """Return the source with one batch of samples, or a few requests, cut or repeated along these axes."""
+    samples = dict(rows_of(source.samples, 0, source.signature.max_batch_size or _REQUESTS))
     for name, axis in axes:
         samples[name] = np.take(samples[name], np.arange(length) % samples[name].shape[axis], axis=axis)
     return replace(source, samples=samples)

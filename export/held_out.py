@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,10 @@ from models import spec as specs
 from models.repository import ModelVersion
 from models.spec import DataError, UnknownModel
 from models.tensors import Array, Signature, SignatureError, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
 
 
 class Unavailable(Exception):
@@ -39,20 +44,28 @@ def held_out_split(model: str, signature: Signature, *, most: int, data_dir: Pat
     try:
         split = specs.find(model).datasets(data_dir).test
         count = min(most, len(split))  # type: ignore[arg-type]  # torch's Dataset does not promise a length; ours have one
-        items = [split[index] for index in range(count)]
+        inputs, targets = gathered(split, count)
     except ModuleNotFoundError as error:
         raise Unavailable(f"its data need the package {error.name!r}") from error
     except (DataError, UnknownModel) as error:
         raise Unavailable(str(error)) from error
-    inputs = {name: np.stack([inputs[name].numpy() for inputs, _ in items]) for name in items[0][0]}
     try:
         for start in range(0, count, max(1, signature.max_batch_size)):
             stop = start + max(1, signature.max_batch_size)
             signature.check({name: array[start:stop] for name, array in inputs.items()})
     except SignatureError as error:
         raise Unavailable(f"its data do not fit the versions: {error}") from error
-    targets = np.array([int(target) for _, target in items], np.int64)
     return Samples((inputs,), targets, f"{count:,} samples of the test split")
+
+
+def gathered(split: "Dataset[tuple[dict[str, Tensor], Tensor]]", count: int) -> tuple[dict[str, Array], Array]:
+    """Return the first samples of a split as arrays, one row each, and their targets."""
+    if hasattr(split, "__getitems__"):  # gathers them itself, and pads where they differ in length (models.spec.Datasets)
+        inputs, targets = split.__getitems__(list(range(count)))
+        return {name: tensor.numpy() for name, tensor in inputs.items()}, targets.numpy()
+    items = [split[index] for index in range(count)]
+    arrays = {name: np.stack([inputs[name].numpy() for inputs, _ in items]) for name in items[0][0]}
+    return arrays, np.stack([target.numpy() for _, target in items])
 
 
 def golden_samples(*versions: ModelVersion) -> Samples:

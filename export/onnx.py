@@ -49,10 +49,10 @@ class OnnxExporter:
             raise ExportError(f"onnx: the module cannot be exported: {refusal(error, source)}") from error
         path.write_bytes(data)
 
-    def open(self, path: Path, signature: Signature) -> Run:
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load with ONNX Runtime, with the optimisations it applies by default."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors: its warnings about unused initializers are no news for anybody here
         try:
@@ -70,7 +70,6 @@ class OnnxExporter:
 def _program(source: ExportSource) -> ONNXProgram:
     """Run torch's exporter, with its talk kept off the terminal."""
     signature = source.signature
-    free = signature.max_batch_size > 1
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             source.module,
@@ -79,7 +78,7 @@ def _program(source: ExportSource) -> ONNXProgram:
             opset_version=source.options.opset,
             input_names=[spec.name for spec in signature.inputs],
             output_names=[spec.name for spec in signature.outputs],
-            dynamic_shapes=tuple(_free_axes(spec, free_batch=free) for spec in signature.inputs),
+            dynamic_shapes=tuple(_free_axes(spec, signature) for spec in signature.inputs),
             external_data=False,
             verbose=False,
         )
@@ -88,10 +87,11 @@ def _program(source: ExportSource) -> ONNXProgram:
     return program
 
 
-def _free_axes(spec: TensorSpec, *, free_batch: bool) -> dict[int, str]:
+def _free_axes(spec: TensorSpec, signature: Signature) -> dict[int, str]:
     """Return which axes of an input are free, with the names they get in the file."""
-    axes = {axis: f"{spec.name}_{axis}" for axis, length in enumerate(spec.shape, start=1) if length is None}
-    return {0: "batch", **axes} if free_batch else axes
+    first = 1 if signature.batched else 0
+    axes = {axis: f"{spec.name}_{axis}" for axis, length in enumerate(spec.shape, start=first) if length is None}
+    return {0: "batch", **axes} if signature.max_batch_size > 1 else axes
 
 
 def _check_opset(model: onnx.ModelProto, opset: int) -> None:
@@ -106,7 +106,7 @@ def _check_batch_axis(model: onnx.ModelProto, signature: Signature) -> None:
 
     That it is free in the graph proves nothing yet: parity runs the file at several sizes.
     """
-    if signature.max_batch_size == 1:
+    if signature.max_batch_size <= 1:
         return
     for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
         for value in values:

@@ -49,13 +49,15 @@ class OnnxSession:
     run: Run
 
 
-def open_onnx(path: Path, *, optimised: bool = True) -> OnnxSession:
-    """Open a file on one CPU thread; raise ExportError where the runtime cannot, or a tensor has no protocol datatype.
+def open_onnx(path: Path, *, optimised: bool = True, threads: int = 1) -> OnnxSession:
+    """Open a file on CPU threads; raise ExportError where the runtime cannot, or a tensor has no protocol datatype.
 
     `optimised` False leaves every node as it is written, which sums in another order: a second opinion on rounding.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # As in serving, where a thread that spins while it waits for work would burn a core when nobody asks anything.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # fatal: what goes wrong is raised, and told once
     # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)

@@ -1,38 +1,69 @@
 """The reference: what the eager model answers on real samples, and how far an artifact may be from it, element by element.
 
 Measured once per model, before any artifact is looked at. What is wrong with the model itself is found here too: rows
-that depend on their neighbours, numbers that are none, or so ill-conditioned that no comparison would mean anything.
+that depend on their neighbours, answers that are another each time, numbers that are none, or so ill-conditioned that no
+comparison would mean anything.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from export import eager, tolerance
-from export.exporter import ExportSource
-from models.tensors import Array, Tensors, TensorSpec, rows_of
+from export.exporter import DEFAULTS, ExportSource, Options
+from models.tensors import Array, Signature, Tensors, TensorSpec, rows_of
 
 #: Of a discrete output, the share that may be undecided; with more, equality of the rest would prove little.
 MOST_UNDECIDED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """The parts of a noise floor, each the largest over all elements: what the eager model differs from itself.
+
+    float64  computed in float32 and in float64
+    alone    a row alone and the same row in a batch; 0 where there is no batch axis
+    ulp      LEAST_ULP units in the last place of the output's scale, which is below any measuring
+    """
+
+    float64: float
+    alone: float
+    ulp: float
+
+    @property
+    def largest(self) -> float:
+        """The floor itself."""
+        return max(self.float64, self.alone, self.ulp)
+
+
+#: Of outputs that are compared by equality, or not at all.
+NO_FLOOR = Floor(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class OutputReference:
     """One output. `values`, `allowed` (the absolute difference) and `undecided` have the same shape.
 
-    `noise_floor` and `tolerance` are the largest over all elements. A discrete output (integers, booleans) is allowed no
+    `floor` and `tolerance` are the largest over all elements. A discrete output (integers, booleans) is allowed no
     difference, save where it is undecided: its scores, or the eager model's own runs, tie. `fault` says why this output
-    can pass no check at all.
+    can pass no check at all, `dependence` how its rows look at each other, `random` that the model itself gives two
+    answers to one input, `conditioned` that it is ill-conditioned where a tolerance was stated all the same: `atol` and
+    `rtol`, None where it was derived.
     """
 
     spec: TensorSpec
     values: Array
     allowed: Array
     undecided: Array
-    noise_floor: float
+    floor: Floor
     tolerance: float
     fault: str | None
+    dependence: str | None = None
+    random: str | None = None
+    conditioned: str | None = None
+    atol: float | None = None
+    rtol: float | None = None
 
     @property
     def discrete(self) -> bool:
@@ -42,63 +73,86 @@ class OutputReference:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The samples and, per output in the signature's order, what the eager model answers for them."""
+    """The samples and, per output in the signature's order, what the eager model answers for them.
 
+    `before` holds what enters the last step of an output, where that is one of `steps`, under the name of the output.
+    """
+
+    signature: Signature
     inputs: Tensors
     outputs: Mapping[str, OutputReference]
+    before: Mapping[str, OutputReference] = field(default_factory=dict)
+    steps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """The number of samples."""
         return len(next(iter(self.inputs.values())))
 
+    @property
+    def dependence(self) -> str | None:
+        """How the rows of some output look at each other, or None."""
+        return next((f"{name}: {output.dependence}" for name, output in self.outputs.items() if output.dependence), None)
+
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """One output, or the scores behind it, in every run. `exact_alone` and `again` are of the first batch only."""
+    """One output, or the scores behind it, in every run. Those in float64 that come twice are of the first batch only."""
 
     values: Array
     alone: Array
     exact: Array
     exact_alone: Array
     again: Array
-
-    def noise(self) -> Array:
-        """Return per element what the eager model differs from itself."""
-        return np.maximum(tolerance.difference(self.values, self.exact), tolerance.difference(self.values, self.alone))
+    exact_again: Array
 
     def floors(self) -> Array:
         """Return the noise floor per element."""
-        return tolerance.floors(self.values, self.noise())
+        from_exact, from_alone = tolerance.difference(self.values, self.exact), tolerance.difference(self.values, self.alone)
+        return tolerance.floors(self.values, np.maximum(from_exact, from_alone))
+
+    def floor(self) -> Floor:
+        """Return the largest of each part of the floor."""
+        return Floor(
+            float64=float(np.max(tolerance.difference(self.values, self.exact), initial=0.0)),
+            alone=float(np.max(tolerance.difference(self.values, self.alone), initial=0.0)),
+            ulp=tolerance.least(self.values),
+        )
 
     def allowed(self) -> Array:
-        """Return the tolerance per element."""
+        """Return the tolerance per element, derived from the floor."""
         return tolerance.allowed(self.values, self.floors())
 
 
 def measure(source: ExportSource) -> Reference:
-    """Run the eager model in five ways; raise ExportError where it cannot be run. Blocks for as long as that takes."""
-    inputs, most = source.samples, source.signature.max_batch_size
-    first = rows_of(inputs, 0, most)
+    """Run the eager model in six ways; raise ExportError where it cannot be run. Blocks for as long as that takes."""
+    inputs, signature = source.samples, source.signature
+    most = signature.max_batch_size
+    first = rows_of(inputs, 0, max(1, most))
     batched = eager.in_float32(source, inputs, batch_size=most)
-    alone = eager.in_float32(source, inputs, batch_size=1)
     exact = eager.in_float64(source, inputs, batch_size=most)
+    again = eager.in_float32(source, inputs, batch_size=most)
     # One batch is enough to see whether rows depend on each other: in float64 there is no noise to tell it from.
-    exact_alone = eager.in_float64(source, first, batch_size=1)
-    again = eager.in_float32(source, first, batch_size=most)
-    answers = (batched, alone, exact, exact_alone, again)
+    exact_again = eager.in_float64(source, first, batch_size=most)
+    # Without a batch axis every request runs alone already.
+    alone = eager.in_float32(source, inputs, batch_size=1) if signature.batched else batched
+    exact_alone = eager.in_float64(source, first, batch_size=1) if signature.batched else exact_again
+    answers = (batched, alone, exact, exact_alone, again, exact_again)
     sound = _sound(inputs)
-    outputs = {}
-    for spec in source.signature.outputs:
+    outputs, before = {}, {}
+    for spec in signature.outputs:
+        if all(spec.name in answer.before for answer in answers):
+            inside = _Runs(*(answer.before[spec.name] for answer in answers))
+            before[spec.name] = _continuous(spec, inside, DEFAULTS, sound=sound)
         runs = _Runs(*(answer.outputs[spec.name] for answer in answers))
         if not is_discrete(runs.values):
-            outputs[spec.name] = _continuous(spec, runs, sound=sound)
+            outputs[spec.name] = _continuous(spec, runs, source.options, sound=sound)
             continue
         scores = None
-        if spec.name in batched.scores:
+        if all(spec.name in answer.scores for answer in answers):
             scores = _Runs(*(answer.scores[spec.name] for answer in answers))
         outputs[spec.name] = _discrete(spec, runs, scores, sound=sound)
-    return Reference(inputs, outputs)
+    return Reference(signature, inputs, outputs, before, {name: batched.steps[name] for name in before})
 
 
 def is_discrete(values: Array) -> bool:
@@ -106,49 +160,66 @@ def is_discrete(values: Array) -> bool:
     return not np.issubdtype(values.dtype, np.floating)
 
 
-def _continuous(spec: TensorSpec, runs: _Runs, *, sound: Array) -> OutputReference:
-    floor = float(np.max(runs.floors(), initial=0.0))
-    scale = tolerance.scale(runs.values)
-    measured = float(np.max(runs.noise(), initial=0.0))
-    fault = _not_finite(runs, sound) or _chance(runs) or _dependence(runs)
-    if fault is None and measured > tolerance.ILL_CONDITIONED * scale:
-        fault = (
+def _continuous(spec: TensorSpec, runs: _Runs, options: Options, *, sound: Array) -> OutputReference:
+    if (random := _chance(runs)) is not None:
+        return _by_chance(spec, runs, random, _not_finite(runs, sound))
+    derived = options.atol is None and options.rtol is None
+    atol, rtol = options.atol or 0.0, options.rtol or 0.0
+    floor, allowed = runs.floor(), runs.allowed() if derived else tolerance.stated(runs.values, atol=atol, rtol=rtol)
+    scale, measured = tolerance.scale(runs.values), max(floor.float64, floor.alone)
+    fault, dependence = _not_finite(runs, sound), _dependence(runs)
+    conditioned = None
+    if fault is None and dependence is None and measured > tolerance.ILL_CONDITIONED * scale:
+        conditioned = (
             f"ill-conditioned: the eager model differs from itself by {measured:.2g}, more than "
             f"{tolerance.ILL_CONDITIONED:g} of the largest value {scale:.2g}: no artifact could be told from a wrong one"
         )
     return OutputReference(
         spec=spec,
         values=runs.values,
-        allowed=runs.allowed(),
+        allowed=allowed,
         undecided=np.zeros(runs.values.shape, np.bool_),
-        noise_floor=floor,
-        tolerance=tolerance.ALLOWED_FLOORS * floor,
-        fault=fault,
+        floor=floor,
+        tolerance=tolerance.ALLOWED_FLOORS * floor.largest if derived else float(np.max(allowed, initial=0.0)),
+        fault=fault or (conditioned if derived else None),
+        dependence=dependence,
+        conditioned=None if derived else conditioned,
+        atol=None if derived else atol,
+        rtol=None if derived else rtol,
     )
 
 
 def _discrete(spec: TensorSpec, runs: _Runs, scores: _Runs | None, *, sound: Array) -> OutputReference:
+    fault = None if scores is None else _not_finite(scores, sound)
+    random = _chance(runs) or (None if scores is None else _chance(scores))
+    if random is not None:
+        return _by_chance(spec, runs, random, fault)
     tied = np.zeros(runs.values.shape, np.bool_) if scores is None else _tied(scores)
     undecided = tied | (runs.values != runs.exact) | (runs.values != runs.alone)
     first = len(runs.exact_alone)
     share = float(np.mean(undecided)) if undecided.size else 0.0
-    fault = None if scores is None else _not_finite(scores, sound)
-    fault = fault or _chance(runs)
-    if fault is None and scores is not None:
-        fault = _chance(scores) or _dependence(scores)
-    if fault is None and ((runs.exact[:first] != runs.exact_alone) & ~tied[:first]).any():
-        fault = "rows are not independent: a row alone is decided otherwise than in a batch, in float64 too"
-    elif fault is None and share > MOST_UNDECIDED:
+    dependence = None if scores is None else _dependence(scores)
+    if dependence is None and ((runs.exact[:first] != runs.exact_alone) & ~tied[:first]).any():
+        dependence = "rows are not independent: a row alone is decided otherwise than in a batch, in float64 too"
+    if fault is None and dependence is None and share > MOST_UNDECIDED:
         fault = f"ill-conditioned: {share:.0%} of the decisions are ties, or differ between two runs of the eager model"
     return OutputReference(
         spec=spec,
         values=runs.values,
         allowed=np.zeros(runs.values.shape),
         undecided=undecided,
-        noise_floor=0.0,
+        floor=NO_FLOOR,
         tolerance=0.0,
         fault=fault,
+        dependence=dependence,
     )
+
+
+def _by_chance(spec: TensorSpec, runs: _Runs, random: str, fault: str | None) -> OutputReference:
+    """Return the reference of an output that has no one right value: `values` are an example of it."""
+    nothing = np.zeros(runs.values.shape)
+    undecided = nothing.astype(np.bool_)
+    return OutputReference(spec, runs.values, nothing, undecided, NO_FLOOR, 0.0, fault, random=random)
 
 
 def _tied(scores: _Runs) -> Array:
@@ -180,11 +251,15 @@ def _not_finite(runs: _Runs, sound: Array) -> str | None:
 
 def _chance(runs: _Runs) -> str | None:
     """Say so if the same inputs have had two answers."""
-    apart = tolerance.difference(runs.values[: len(runs.again)], runs.again)
-    if np.all(apart <= tolerance.least(runs.values)):
+    apart = tolerance.difference(runs.values, runs.again)
+    exactly = tolerance.difference(runs.exact[: len(runs.exact_again)], runs.exact_again)
+    least = tolerance.least(runs.values)
+    if np.all(apart <= least) and np.all(exactly <= least):
         return None
+    largest = max(float(np.max(apart, initial=0.0)), float(np.max(exactly, initial=0.0)))
     return (
-        f"random: two runs of the eager model on the same inputs differ by {float(np.max(apart)):.2g}; is dropout left on?"
+        f"random: two runs of the eager model on the same inputs differ by {largest:.2g}; judged by shape, datatype and "
+        "finiteness alone; is dropout left on?"
     )
 
 
@@ -201,5 +276,5 @@ def _dependence(runs: _Runs) -> str | None:
     worst = int(np.argmax(np.max(apart.reshape(first, -1), axis=1, initial=0.0)))
     return (
         f"rows are not independent: sample {worst} alone differs by {float(np.max(apart)):.2g} from itself in a batch, "
-        "in float64 too; such a model cannot be batched"
+        "in float64 too"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from export.exporter import ExportSource, first_line
+from export.named_module import unwrapped
 
 #: What torch.export says of an axis that was to be free: its length in the example, the input, the axis.
 _FIXED = (
@@ -41,7 +42,7 @@ def fixed_axis(message: str, source: ExportSource) -> str | None:
     if found is None:
         return None
     length, name, axis = found["length"], found["name"], found["axis"]
-    if axis == "0":
+    if axis == "0" and source.signature.batched:
         example = len(source.example()[0])
         return (
             f"input {name!r}: the module fixes the batch axis to {length}, the {example} rows it was traced with; look for "
@@ -55,7 +56,7 @@ def fixed_axis(message: str, source: ExportSource) -> str | None:
 
 def module_path(error: BaseException, module: nn.Module) -> str | None:
     """Return the path of the innermost part of the module that was running when the error was raised, if any was."""
-    names = {id(part): name for name, part in module.named_modules() if name}
+    names = {id(part): name for name, part in unwrapped(module).named_modules() if name}
     path = None
     for part in _chain(error):
         traceback = part.__traceback__

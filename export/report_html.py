@@ -65,7 +65,8 @@ def to_bytes(publication: Publication, *, dry_run: bool = False) -> bytes:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["scientific"] = lambda number: f"{number:.2g}"
+    environment.filters["scientific"] = lambda number: "–" if number is None else f"{number:.2g}"
+    environment.filters["cosine"] = lambda number: "–" if number is None else f"1 − {1 - number:.1e}"
     page = environment.get_template("report.html.j2").render(
         publication=publication,
         dry_run=dry_run,
@@ -98,14 +99,14 @@ def _bars(histogram: Histogram, tolerance: float) -> tuple[_Bar, ...]:
 
 def _worst(publication: Publication, output: str, worst: Worst) -> _Sample:
     source, content = publication.subject.source, publication.subject.content
-    image = None if content is None else content.input
+    image = content.input if content is not None and isinstance(content.input, ImageContent) else None
     inputs = [_tensor(f"input {name}", array[worst.sample], _painter(image, name)) for name, array in source.samples.items()]
     answers = [(f"expected {output}", worst.expected), (f"found {output}", worst.found)]
     return _Sample(worst.sample, (*inputs, *(_tensor(name, array, None) for name, array in answers)))
 
 
 def _painter(image: ImageContent | None, tensor: str) -> ImageContent | None:
-    return image if isinstance(image, ImageContent) and image.tensor == tensor else None
+    return image if image is not None and image.tensor == tensor else None
 
 
 def _tensor(name: str, array: Array, image: ImageContent | None) -> _Tensor:

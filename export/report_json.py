@@ -25,6 +25,8 @@ def to_bytes(publication: Publication, *, dry_run: bool = False) -> bytes:
         "passed": publication.passed,
         "dry_run": dry_run,
         "published": None if version is None else {"version": version.manifest.version, "digest": version.digest},
+        "notes": publication.notes,
+        "faults": publication.faults,
         "formats": [_format(result) for result in publication.results],
         "environment": {
             "python": platform.python_version(),

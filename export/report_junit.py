@@ -1,4 +1,4 @@
-"""JUnit XML: what CI systems read. A test suite for each format, a test case for each output.
+"""JUnit XML: what CI systems read. A test suite for each format, a test case for each output and each edge of an input.
 
 An artifact that differs is a failure, one that could not be made or opened an error. There is no standard of the format; the
 elements used here are those of the Ant task that all readers understand.
@@ -22,6 +22,11 @@ def to_bytes(publication: Publication) -> bytes:
         suite = Xml.SubElement(suites, "testsuite", name=f"{publication.model}.{result.format}", timestamp=now)
         _fill(suite, publication.model, result)
         _count(suite)
+    if publication.faults:  # those of the model itself, as of content that is read otherwise than in training
+        suite = Xml.SubElement(suites, "testsuite", name=publication.model, timestamp=now)
+        case = Xml.SubElement(suite, "testcase", classname=publication.model, name="content")
+        _problem(case, "failure", "\n".join(publication.faults))
+        _count(suite)
     return _written(suites)
 
 
@@ -41,12 +46,25 @@ def _fill(suite: Xml.Element, model: str, result: FormatResult) -> None:
         _problem(Xml.SubElement(suite, "testcase", classname=place, name=name), "error", result.error or "not exported")
         return
     told: set[str] = set()
-    for output in result.artifact.parity.outputs:
+    parity = result.artifact.parity
+    for output in (*parity.outputs, *parity.before_last):
         case = Xml.SubElement(suite, "testcase", classname=place, name=output.output)
         mine = [fault for fault in result.faults if fault.startswith(f"{output.output}: ")]
         if not output.passed:
             told.update(mine)
             _problem(case, "failure", "\n".join(mine) or "differs from the eager model")
+    for edge in parity.edges:
+        case = Xml.SubElement(suite, "testcase", classname=place, name=f"{edge.input} at {edge.edge}")
+        if not edge.passed:
+            mine = [fault for fault in result.faults if fault.startswith(f"{edge.input} at {edge.edge}: ")]
+            told.update(mine)
+            _problem(case, "failure", "\n".join(mine) or edge.remark or "answered otherwise than by the eager model")
+    if parity.task is not None:
+        case = Xml.SubElement(suite, "testcase", classname=place, name=parity.task.metric)
+        if not parity.task.passed:
+            mine = [fault for fault in result.faults if fault.startswith(f"{parity.task.metric}: ")]
+            told.update(mine)
+            _problem(case, "failure", "\n".join(mine))
     others = [fault for fault in result.faults if fault not in told]
     if others:  # what is no single output's: other lengths of free axes, the score on the task
         _problem(Xml.SubElement(suite, "testcase", classname=place, name="as a whole"), "failure", "\n".join(others))

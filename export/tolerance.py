@@ -32,7 +32,7 @@ def difference(one: Array, other: Array) -> Array:
     """Return the absolute difference per element in float64; 0 where both are NaN or the same infinity, inf where one is."""
     first, second = one.astype(np.float64), other.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(first - second)
+        apart = np.asarray(np.abs(first - second))  # of arrays without axes it is a scalar
     same = (first == second) | (np.isnan(first) & np.isnan(second))
     apart[same] = 0.0
     apart[~same & np.isnan(apart)] = np.inf
@@ -53,6 +53,11 @@ def allowed(values: Array, floors: Array) -> Array:
     """
     tenfold: Array = ALLOWED_FLOORS * floors
     return tenfold if _is_distribution(values) else np.maximum(tenfold, least(values))
+
+
+def stated(values: Array, *, atol: float, rtol: float) -> Array:
+    """Return what each element may differ by where that was stated: atol + rtol × |expected|, as numpy's allclose."""
+    return atol + rtol * _magnitude(values)
 
 
 def least(values: Array) -> float:
@@ -94,7 +99,9 @@ def _is_distribution(values: Array) -> bool:
 
 def _rounding(magnitudes: Array, dtype: np.dtype[Any]) -> Array:  # Any: of whatever float type the output is
     """Return LEAST_ULP at each magnitude, plus the smallest normal number: some runtimes flush what is smaller to 0."""
-    result: Array = LEAST_ULP * np.spacing(magnitudes.astype(dtype)).astype(np.float64) + np.finfo(dtype).tiny
+    # The largest number has no next one; half of it has, at half the distance.
+    bounded = np.minimum(magnitudes.astype(dtype), np.finfo(dtype).max / 2)
+    result: Array = LEAST_ULP * np.spacing(bounded).astype(np.float64) + np.finfo(dtype).tiny
     return result
 
 

@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 
 from export.exporter import ExportError, ExportSource, Run, first_line
 from export.mutation import refuse_writing
+from export.named_module import NamedModule
 from export.refusal import refusal
-from export.threads import one_thread
+from export.threads import so_many_threads
 from models.tensors import Array, Signature, Tensors
 
 
@@ -32,7 +34,7 @@ class TorchScriptExporter:
         way = source.options.torchscript
         buffer = io.BytesIO()
         try:
-            with _quiet(), torch.no_grad():
+            with quiet(), torch.no_grad():
                 refuse_writing(source)
                 compiled = _scripted(source) if way == "script" else _traced(source)
                 # Freezing turns weights into constants and folds batch normalisation. It needs eval mode, which is given.
@@ -45,10 +47,10 @@ class TorchScriptExporter:
         # Written here and not by torch, which says "failed writing file" where the system says that the disk is full.
         path.write_bytes(buffer.getbuffer())
 
-    def open(self, path: Path, signature: Signature) -> Run:
+    def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load with torch.jit.load; outputs are named by their place in the signature, for the file does not name them."""
         try:
-            with _quiet():
+            with quiet():
                 module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             raise ExportError(f"torchscript: cannot open {path.name}: {first_line(error)}") from error
@@ -57,7 +59,7 @@ class TorchScriptExporter:
         def run(inputs: Tensors) -> dict[str, Array]:
             tensors = [torch.from_numpy(inputs[spec.name].copy()) for spec in signature.inputs]
             try:
-                with one_thread(), torch.inference_mode():
+                with so_many_threads(threads), torch.inference_mode():
                     outputs = module(*tensors)
             except RuntimeError as error:
                 # libtorch prints the whole traced program; what went wrong is the last line.
@@ -75,6 +77,9 @@ def _traced(source: ExportSource) -> Any:
 
 def _scripted(source: ExportSource) -> Any:
     try:
+        if isinstance(source.module, NamedModule):
+            # The module compiled, and one call of it traced: a trace keeps what compiled parts decide.
+            return _traced(replace(source, module=source.module.scripted()))
         return torch.jit.script(source.module)
     except Exception as error:
         # The compiler says what it does not know, then shows the source with paths of this machine, over many lines.
@@ -82,7 +87,7 @@ def _scripted(source: ExportSource) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what is known and decided, and nothing else."""
     with warnings.catch_warnings():
         # Known: the docs say so, and `exported_program` is the successor.

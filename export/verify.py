@@ -20,6 +20,7 @@ import numpy as np
 from export import version_path
 from export.exporter import ExportError, Run, exporter_of, first_line
 from export.tolerance import difference
+from models import chance
 from models.content import Content, ContentError
 from models.manifest import Artifact
 from models.repository import MANIFEST, SIGNATURE, ModelVersion, RepositoryError
@@ -88,18 +89,18 @@ def exit_code(checks: Sequence[Check], *, every: bool) -> int:
     return 2 if len(unchecked) == len(artifacts) or (every and unchecked) else 0
 
 
-def opened(version: ModelVersion, artifact: Artifact) -> Run:
+def opened(version: ModelVersion, artifact: Artifact, *, threads: int = 1) -> Run:
     """Open an artifact as a stranger would; raise NotHere where its runtime is missing, ExportError where it is refused."""
     path = version.artifact_path(artifact)
     if path.suffix == ".onnx":
         from export.onnx_session import open_onnx
 
-        return open_onnx(path).run
+        return open_onnx(path, threads=threads).run
     try:
         exporter = exporter_of(artifact.format)
     except ExportError as error:  # an unknown format, as by a later Sameway, or a package that is missing
         raise NotHere(str(error)) from error
-    return exporter.open(path, version.manifest.signature)
+    return exporter.open(path, version.manifest.signature, threads=threads)
 
 
 def _artifact(version: ModelVersion, artifact: Artifact, golden: tuple[Tensors, Tensors]) -> list[Check]:
@@ -124,7 +125,7 @@ def _artifact(version: ModelVersion, artifact: Artifact, golden: tuple[Tensors, 
         except Exception as error:  # noqa: BLE001 - each runtime has errors of its own
             return all_outputs(f"cannot be run on the golden sample: {first_line(error)}", False)
         for spec in signature.outputs:
-            allowed = artifact.tolerance.get(spec.name, 0.0)
+            allowed = None if spec.name in artifact.random else artifact.tolerance.get(spec.name, 0.0)
             check = _judge(artifact.format, spec.name, outputs, expected, allowed)
             checks[spec.name] = max(checks.get(spec.name, check), check, key=_badness)
     return list(checks.values())
@@ -144,11 +145,17 @@ def _batches(signature: Signature, golden: tuple[Tensors, Tensors]) -> list[tupl
     return [(rows_of(golden[0], 0, 1), rows_of(golden[1], 0, 1)), (inputs, outputs)]
 
 
-def _judge(format: str, name: str, outputs: Tensors, expected: Tensors, allowed: float) -> Check:
-    """Compare one output with the golden sample: equal within what is allowed, or equal where it is no floating number."""
+def _judge(format: str, name: str, outputs: Tensors, expected: Tensors, allowed: float | None) -> Check:
+    """Compare one output with the golden sample: equal within what is allowed, or equal where it is no floating number.
+
+    None is allowed where the output is random: then shape, datatype and finiteness count.
+    """
     found, wanted = outputs.get(name), expected[name]
     if found is None:
         return Check(format, name, None, allowed, f"no such output, but {', '.join(outputs)}", False)
+    if allowed is None:
+        fault = chance.unlike(found, wanted)
+        return Check(format, name, None, None, fault or "random: as finite, and of the shape", fault is None)
     if found.dtype != wanted.dtype or found.shape != wanted.shape:
         said = f"expected {wanted.dtype} {list(wanted.shape)}, found {found.dtype} {list(found.shape)}"
         return Check(format, name, None, allowed, said, False)
@@ -162,13 +169,12 @@ def _judge(format: str, name: str, outputs: Tensors, expected: Tensors, allowed:
 
 def _content(content: Content, inputs: Tensors) -> Check:
     """Write the first golden input as people would send it, and read it back."""
-    sample = inputs[content.input.tensor][:1]
+    first = {name: array[:1] for name, array in inputs.items()}
     try:
-        found = content.input.read(content.input.to_png(sample[0]))[content.input.tensor]
+        same = content.input.restores(first)
     except (ContentError, SignatureError) as error:
-        return Check("", "image file", None, None, str(error), False)
-    same = bool(np.array_equal(found, sample))
-    return Check("", "image file", None, None, "read as it was written" if same else "is read as other pixels", same)
+        return Check("", "content", None, None, str(error), False)
+    return Check("", "content", None, None, "read as it was written" if same else "is read as other values", same)
 
 
 def _lines(version: ModelVersion, checks: Sequence[Check], *, signed: bool) -> list[str]:

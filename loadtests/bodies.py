@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from models.content import Content
+from models import chance
+from models.content import Content, ValueContent
 from models.manifest import Manifest
 from models.repository import Repository, RepositoryError
 from models.tensors import Array, Tensors, rows_of
@@ -42,13 +43,19 @@ class Sample:
             self._compare(spec.name, values, expected)
 
     def check_predict(self, body: Any) -> None:  # Any: whatever the server sent
-        """Raise WrongAnswer unless a /predict answer has the right label, scores and digest."""
-        content = self._content()
-        label = content.output.labels[int(self.outputs[content.output.decision][0])]
+        """Raise WrongAnswer unless a /predict answer has the right label and scores, or values, and digest."""
+        told = self._content().output
         version = {"model": self.manifest.model, "version": str(self.manifest.version), "digest": f"sha256:{self.digest}"}
-        self._check(body, {"label": label, "score": body["labels"][label], **version})
-        scores = np.array([[body["labels"][name] for name in content.output.labels]], dtype=np.float32)
-        self._compare(content.output.scores, scores, self.outputs[content.output.scores])
+        if isinstance(told, ValueContent):
+            self._check(body, {"unit": told.unit, **version})
+            for key, name in {"value": told.value, **{name: name for name in told.others}}.items():
+                self._compare(name, np.array([body[key]], dtype=np.float32), self.outputs[name])
+            return
+        label = told.labels[int(self.outputs[told.decision][0])]
+        decided = {} if self._random(told.decision) else {"label": label, "score": body["labels"][label]}
+        self._check(body, {**decided, **version})
+        scores = np.array([[body["labels"][name] for name in told.labels]], dtype=np.float32)
+        self._compare(told.scores, scores, self.outputs[told.scores])
 
     def _check(self, body: Any, expected: dict[str, object]) -> None:
         """Raise WrongAnswer unless the answer's fields have these values."""
@@ -62,7 +69,15 @@ class Sample:
         if version not in (None, expected):
             raise WrongAnswer(f"Sameway-Version: expected {expected}, found {version}")
 
+    def _random(self, name: str) -> bool:
+        """Tell whether an output is another each time, so that nobody can expect its values."""
+        return any(name in artifact.random for artifact in self.manifest.artifacts)
+
     def _compare(self, name: str, found: Array, expected: Array) -> None:
+        if self._random(name):
+            if (fault := chance.unlike(found, expected)) is not None:
+                raise WrongAnswer(f"random output {name!r}: {fault}")
+            return
         # The load test cannot see which artifact is served, so the widest of their tolerances holds.
         allowed = max(artifact.tolerance.get(name, 0.0) for artifact in self.manifest.artifacts)
         if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=allowed, equal_nan=True):
@@ -85,7 +100,7 @@ def golden_samples(repository: Path, model: str, version: int) -> list[Sample]:
     for row in range(manifest.golden.rows):
         tensors = rows_of(inputs, row, row + 1)
         content = manifest.content
-        file = None if content is None else content.input.to_png(tensors[content.input.tensor][0])
+        file = None if content is None else content.input.write(tensors)
         samples.append(Sample(_v2_json(manifest, tensors), file, rows_of(outputs, row, row + 1), manifest, opened.digest))
     return samples
 

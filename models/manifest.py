@@ -10,7 +10,21 @@ from dataclasses import asdict, dataclass, field
 
 from models import fields
 from models.content import Content
+from models.parity import EdgeParity, OutputParity, ParityReport
 from models.tensors import Signature, SignatureError
+
+#: The records of parity are part of a manifest, in a file of their own.
+__all__ = [
+    "SCHEMA",
+    "Artifact",
+    "EdgeParity",
+    "Golden",
+    "Manifest",
+    "ManifestError",
+    "Origin",
+    "OutputParity",
+    "ParityReport",
+]
 
 #: Raised with every change that an older reader would misread.
 SCHEMA = 1
@@ -21,68 +35,11 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class OutputParity:
-    """One output of an artifact against the eager model, over all batch sizes tried.
-
-    Errors are the largest over all samples, `max_relative` over elements whose reference is not 0. `noise_floor` is what
-    the eager model differs from itself (see export/parity.py), `tolerance` what was allowed. `equal_decisions` is the
-    share of equal elements of an integer output, None for others. `worst_sample` is the row of the largest error.
-    """
-
-    output: str
-    max_absolute: float
-    max_relative: float
-    noise_floor: float
-    tolerance: float
-    equal_decisions: float | None
-    worst_sample: int
-    passed: bool
-
-    @classmethod
-    def from_json(cls, json: fields.Fields) -> "OutputParity":
-        """Read one output's parity."""
-        return cls(
-            output=fields.text(json, "output"),
-            max_absolute=fields.number(json, "max_absolute"),
-            max_relative=fields.number(json, "max_relative"),
-            noise_floor=fields.number(json, "noise_floor"),
-            tolerance=fields.number(json, "tolerance"),
-            equal_decisions=fields.optional(json, "equal_decisions", fields.number),
-            worst_sample=fields.count(json, "worst_sample"),
-            passed=fields.boolean(json, "passed"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ParityReport:
-    """One artifact against the eager model: what was tried, and what came out for every output."""
-
-    format: str
-    batch_sizes: tuple[int, ...]
-    samples: int
-    outputs: tuple[OutputParity, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every output stayed within its tolerance."""
-        return all(output.passed for output in self.outputs)
-
-    @classmethod
-    def from_json(cls, json: fields.Fields) -> "ParityReport":
-        """Read a parity report."""
-        return cls(
-            format=fields.text(json, "format"),
-            batch_sizes=fields.integers(json, "batch_sizes"),
-            samples=fields.count(json, "samples"),
-            outputs=fields.items(json, "outputs", OutputParity.from_json),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Artifact:
     """One exported file, its checksum, and its parity with the eager model.
 
-    `tolerance` gives per output the absolute difference to the golden sample that a replay may show.
+    `tolerance` gives per output the absolute difference to the golden sample that a replay may show; a random output has
+    none.
     """
 
     format: str
@@ -91,6 +48,11 @@ class Artifact:
     size_bytes: int
     tolerance: Mapping[str, float]
     parity: ParityReport
+
+    @property
+    def random(self) -> frozenset[str]:
+        """The outputs that are replayed by shape, datatype and finiteness alone."""
+        return frozenset(output.output for output in self.parity.outputs if output.random)
 
     @classmethod
     def from_json(cls, json: fields.Fields) -> "Artifact":

@@ -147,7 +147,7 @@ class Repository:
         try:
             make_folder(self.root)
             make_folder(folder)
-            with _locked(folder):
+            with locked(folder):
                 _remove_abandoned(folder)
                 staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
                 handle = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)
@@ -170,7 +170,7 @@ class Repository:
         """
         folder = self._folder(manifest.model)
         try:
-            with _locked(folder):
+            with locked(folder):
                 version = max(self.versions(manifest.model), default=0) + 1
                 data = _bytes_of(replace(manifest, version=version))
                 (staged / MANIFEST).write_bytes(data)
@@ -293,7 +293,7 @@ def _plain_file(folder: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold the model's publishing lock, a lock on the folder itself."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

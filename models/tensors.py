@@ -205,3 +205,9 @@ def show_shape(shape: Iterable[int | None]) -> str:
 def rows_of(tensors: Tensors, start: int, stop: int) -> dict[str, Array]:
     """Return the rows from start to stop of every tensor, as views."""
     return {name: array[start:stop] for name, array in tensors.items()}
+
+
+def expect(field: str, wanted: TensorSpec, found: TensorSpec | None) -> None:
+    """Raise SignatureError unless a tensor of a signature is the one that is wanted."""
+    if found != wanted:
+        raise SignatureError(f"{field}: {wanted.name}", expected=str(wanted), found=str(found))

@@ -34,6 +34,8 @@ class Operation:
     number: int = 0
     waits_for: set[int] = field(default_factory=set)
     error: ServingError | None = None
+    #: What the first worker has prepared, and how: each version's identity (see ServedVersion).
+    opened: Mapping[str, str] | None = None
 
 
 class ControlPlane:
@@ -78,7 +80,8 @@ class ControlPlane:
     def done(self, worker: int, message: Message) -> None:
         """A worker has done what it was told."""
         if self._now is not None and message["id"] == self._now.number:
-            self._heard(worker, error_from_json(message["error"]))
+            error = error_from_json(message["error"])
+            self._heard(worker, error or self._disagreement(self._now, message.get("opened")))
 
     def ended(self, worker: int) -> None:
         """A worker that had loaded has ended: what it was told it does not do any more, and its successor loads `wanted`."""
@@ -103,6 +106,17 @@ class ControlPlane:
             self._tell("commit" if now.error is None else "discard")
             return
         self._end(now)
+
+    def _disagreement(self, now: Operation, opened: Mapping[str, str] | None) -> ServingError | None:
+        """Return what is wrong if a worker has prepared other things than the first one: a file changed between the two."""
+        if now.step != "prepare" or opened is None:
+            return None
+        now.opened = opened if now.opened is None else now.opened
+        if opened == now.opened:
+            return None
+        reason = f"model {now.model!r} could not be loaded: its files changed while workers opened it"
+        log.error("event=load_failed model=%s reason=%r", now.model, reason)
+        return ModelNotReady(reason, retry_after_seconds=1)
 
     def _next(self) -> None:
         if self._now is not None or self._loading or not self._waiting:

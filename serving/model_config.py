@@ -52,7 +52,8 @@ class VersionPolicy:
 class ModelConfig:
     """How a model is served. Every default is here.
 
-    format               which artifact to open; None: the first that the version has, of backends.base.PREFERENCE
+    format               which artifact to open; None: the fastest by this machine's profile, else the first of the
+                         version's in backends.base.PREFERENCE
     instances            sessions of a version, each used by one thread
     threads              threads inside one session; a small network gains nothing from a second
     queue_rows           rows that may wait; None: four full batches

@@ -23,7 +23,7 @@ from types import FrameType
 from models.repository import Repository
 from serving.control_plane import ControlPlane, Operation
 from serving.counters import Counters
-from serving.engine.base import State
+from serving.engine import agreement
 from serving.engine.link import Link, Message, error_to_json
 from serving.engine.wanted import wanted_of_all, wanted_versions
 from serving.engine.watch import Watch
@@ -144,7 +144,7 @@ class Supervisor:
         self._plane.began_loading()
         log.info("event=worker_started worker=%d pid=%d", number, worker.process.pid)
         threading.Thread(target=self._listen, args=(worker,), name=f"worker-{number}", daemon=True).start()
-        served = self._served()
+        served = agreement.served(self._readings.now().facts)
         # What failed when the first workers loaded it, or was not there, is not served by one worker alone either.
         successor = {model: versions for model, versions in self._plane.wanted.items() if versions and model in served}
         worker.link.send(
@@ -188,14 +188,6 @@ class Supervisor:
         secret = {} if password is None else {"SAMEWAY_TLS_KEY_PASSWORD": password.get_secret_value()}
         return {**os.environ, "PYTHONPATH": path, **secret}
 
-    def _served(self) -> dict[str, dict[int, str]]:
-        """Return the versions that some worker serves, each with what it was opened from and how (see ServedVersion)."""
-        served: dict[str, dict[int, str]] = {}
-        for facts in (one for told in self._readings.now().facts.values() for one in told):
-            if facts["version"] and facts.get("state") == State.READY:
-                served.setdefault(facts["model"], {})[int(facts["version"])] = facts.get("identity", "")
-        return served
-
     def _listen(self, worker: Worker) -> None:
         """Queue what a worker says, and then its end. Runs in a thread of its own."""
         for message in worker.link.receive():
@@ -208,11 +200,10 @@ class Supervisor:
             worker.loaded = self._ever_loaded = True
             self._loaded[worker.number] = worker.link.send
             self._plane.ended_loading()
+            self._load_anew(agreement.differing(self._readings.now().facts))
             return
         if message["say"] == "differs":
-            # What lies on the disk is not what the others have open: they open it anew, all of them, or go on as they are.
-            for model in message["models"]:
-                self._manage("load", model)
+            self._load_anew(message["models"])
             return
         if message["say"] == "done":
             self._plane.done(worker.number, message)
@@ -223,6 +214,12 @@ class Supervisor:
             worker.link.send(do="answer", id=number, error=error_to_json(error))
 
         self._plane.ask(Operation(message["what"], message["model"], answer))
+
+    def _load_anew(self, models: Sequence[str]) -> None:
+        """What was read from the disk is not what others have read: they open it anew, all of them, or go on as they are."""
+        for model in models:
+            log.warning("event=workers_differ model=%s", model)
+            self._manage("load", model)
 
     def _ended(self, worker: Worker) -> None:
         """Let another worker take the place of one that has ended, unless the server is stopping."""

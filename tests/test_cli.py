@@ -107,6 +107,7 @@ def test_ctrl_c_while_a_subcommand_runs_is_exit_code_130(name: str, monkeypatch:
         "export": ["toy"],
         "import": ["model.onnx", "--name", "toy"],
         "verify": ["models/toy/1"],
+        "profile": ["models/toy/1"],
         "diff": ["models/toy/1", "models/toy/2"],
         "serve": [],
         "key": ["shop", "--scopes", "predict"],

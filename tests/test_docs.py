@@ -85,7 +85,7 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     image, label = demo.held_out()  # what `make demo` leaves behind
     (tmp_path / ".demo").mkdir()
-    (tmp_path / ".demo" / f"digit-{label}.png").write_bytes(spec.find("digits").content.input.to_png(image))
+    (tmp_path / ".demo" / f"digit-{label}.png").write_bytes(spec.find("digits").content.input.write({"image": image[None]}))
     with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as another:
         port, management = probe.getsockname()[1], another.getsockname()[1]
     servers = []

@@ -5,6 +5,7 @@ interval cannot be compared.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,22 @@ def auroc(answers: Array, targets: Array) -> float:
     _, places, counts = np.unique(answers, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1, those of equals shared
     return float((ranks[foreign].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def drop(task: Task, before: Array, after: Array, targets: Array) -> Callable[[Array], float]:
+    """Return how much worse `after` answers than `before`, as a function of the indices of samples.
+
+    In shares: of decisions that are right, of the area under the curve, or by which the root mean square error grows.
+    """
+    match task:
+        case Classification():
+            first, second = ((answers.argmax(axis=1) == targets).astype(np.float64) for answers in (before, after))
+            return lambda rows: float(first[rows].mean() - second[rows].mean())
+        case Regression():
+            one, other = (answers.astype(np.float64) - targets for answers in (before, after))
+            return lambda rows: rmse(other[rows]) / max(rmse(one[rows]), float(np.finfo(np.float64).tiny)) - 1
+        case Novelty():
+            return lambda rows: auroc(before[rows], targets[rows]) - auroc(after[rows], targets[rows])
 
 
 def _of_numbers(answers: Array, targets: Array, unit: str) -> dict[str, Score]:

@@ -56,15 +56,16 @@ class ServingModule(nn.Module):
         return torch.softmax(logits, dim=-1), torch.argmax(logits, dim=-1)
 
 
-def augment(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def augment(inputs: Mapping[str, Tensor], strength: float = 1.0) -> dict[str, Tensor]:
     """Return the images slightly turned, scaled, slanted and shifted, each in its own way, as floats from 0 to 255.
 
-    Drawn from torch's global generator. What comes in from outside the image is black, as its border is.
+    `strength` is the share of what is allowed. Drawn from torch's global generator. What comes in from outside the image
+    is black, as its border is.
     """
     image = inputs["image"]
 
     def spread(limit: float) -> Tensor:
-        return (torch.rand(len(image), device=image.device) * 2 - 1) * limit
+        return (torch.rand(len(image), device=image.device) * 2 - 1) * limit * strength
 
     angle, shear = spread(_MAX_ROTATION), spread(_MAX_SHEAR)
     width, height = 1 + spread(_MAX_SCALE), 1 + spread(_MAX_SCALE)

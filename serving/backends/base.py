@@ -8,6 +8,7 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from models.profiles import PREFERENCE as PREFERENCE
 from models.tensors import Array, Signature, Tensors
 from serving.backends.declared import Declared
 
@@ -78,11 +79,10 @@ class Backend(Protocol):
 BACKENDS = {
     "onnx": ("serving.backends.onnx", "OnnxBackend", None),
     "exported_program": ("serving.backends.exported_program", "ExportedProgramBackend", "torch"),
+    "onnx_int8": ("serving.backends.onnx", "OnnxBackend", None),
+    "onnx_fp16": ("serving.backends.onnx", "OnnxBackend", None),
     "torchscript": ("serving.backends.torchscript", "TorchScriptBackend", "torch"),
 }
-
-#: Which artifact of a version is opened when its model configuration names none.
-PREFERENCE = ("onnx", "exported_program", "torchscript")
 
 
 def reason_of(error: Exception, artifact: ArtifactFile) -> str:

@@ -35,9 +35,10 @@ class ModelMetadata:
     timeout_seconds: float
     #: One real row of inputs, for documentation; empty where the version has none, or a large one.
     example: Tensors
-    #: Whether a manifest vouches for it, and why its rows share an execution (see servable.py).
+    #: Whether a manifest vouches for it, why its rows share an execution, why it is this format (see servable.py).
     verified: bool = True
     batching: str = "manifest"
+    chosen: str = "preferred"
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ class Delegate:
         def prepared(future: "Future[Prepared]") -> None:
             error = future.exception()
             self._prepared = None if error is not None else future.result()
-            self._link.send(say="done", id=number, error=error_to_json(error))
+            opened = {} if self._prepared is None else {n: one.opened_from for n, one in self._prepared.versions.items()}
+            self._link.send(say="done", id=number, error=error_to_json(error), opened=opened)
 
         try:
             if message["do"] == "prepare":

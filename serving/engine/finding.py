@@ -14,6 +14,7 @@ from models.tensors import Signature
 from serving import model_config, triton_config
 from serving.backends.base import PREFERENCE, ArtifactBytes, Backend, backend_for
 from serving.backends.declared import DeclarationError, Declared
+from serving.engine.choice import chosen
 from serving.engine.probe import PROBED_ROWS, dependence
 from serving.engine.servable import Servable, ServableArtifact
 from serving.model_config import ConfigError, ModelConfig
@@ -59,7 +60,7 @@ def config_of(repository: Repository, name: str) -> ModelConfig:
 
 
 def open_version(repository: Repository, name: str, number: int, policy: UnverifiedPolicy) -> tuple[Servable, ModelConfig]:
-    """Return a version, verified or found, and how it is to be served.
+    """Return a version, verified or found, and how it is to be served, in which format too.
 
     Raise RepositoryError, ConfigError or BackendError. A folder that holds a manifest is what the manifest says or it is
     refused: a damaged manifest makes no third-party model.
@@ -76,14 +77,14 @@ def open_version(repository: Repository, name: str, number: int, policy: Unverif
         known, stated = servable.signature.max_batch_size, config.max_batch_size
         if stated is not None and stated != known:
             raise ConfigError(f"max_batch_size: expected {known}, as the manifest says, or none, found {stated}")
-        return servable, _queued(configured, servable.signature)
+        return chosen(repository, servable, _queued(configured, servable.signature))
     if GOLDEN in files:
         # Export writes one with every manifest, so this is a published version that has lost something.
         raise RepositoryError(f"{name}/{number}: {MANIFEST}: No such file or directory, but there is a {GOLDEN}")
     if policy.require_manifest:
         raise RepositoryError(f"{name}/{number}: {MANIFEST}: No such file or directory; without one nothing is served here")
     servable = _found(repository, name, number, configured, files, policy)
-    return servable, _queued(configured, servable.signature)
+    return chosen(repository, servable, _queued(configured, servable.signature))
 
 
 def _configured(repository: Repository, name: str) -> _Configured:

@@ -221,8 +221,8 @@ class Lifecycle:
                 self.status.set(ModelStatus(name, number, State.UNAVAILABLE, reason))
             raise ModelNotReady(f"version {number}: {reason}") from error
         log.info(
-            "event=model_opened model=%s version=%d format=%s digest=%.12s replay=%s batching=%s seconds=%.3f",
-            name, number, opened.format, opened.identity.digest,
+            "event=model_opened model=%s version=%d format=%s chosen=%s digest=%.12s replay=%s batching=%s seconds=%.3f",
+            name, number, opened.format, opened.metadata.chosen, opened.identity.digest,
             "golden" if opened.identity.verified else "none", opened.metadata.batching, time.monotonic() - started,
         )  # fmt: skip
         return opened

@@ -36,10 +36,14 @@ class ChecksummedFile:
 
 @dataclass(frozen=True, slots=True)
 class ServableArtifact:
-    """One file that can be opened, and the difference allowed from its golden sample, absolute, per output."""
+    """One file that can be opened, and the difference allowed from its golden sample, absolute, per output.
+
+    Outputs in `random` are another each time, and may differ in everything but shape, datatype and finiteness.
+    """
 
     file: ArtifactFile
     tolerance: Mapping[str, float]
+    random: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Servable:
     artifacts  by format
     golden     real inputs with their outputs; None where nothing is known but the file
     batching   why rows share an execution, or do not: "manifest", "configured", "probed" or "alone"
+    chosen     why it is opened in this format: "configured", "profile", "preferred" or "only" (see choice.py)
     remark     what an operator should know of a version that is ready; "" where all is as it should be
     """
 
@@ -63,6 +68,7 @@ class Servable:
     artifacts: Mapping[str, ServableArtifact]
     golden: tuple[Tensors, Tensors] | None
     batching: str
+    chosen: str = "preferred"
     remark: str = ""
 
     @classmethod
@@ -78,7 +84,7 @@ class Servable:
             content=manifest.content,
             artifacts={
                 artifact.format: ServableArtifact(
-                    ChecksummedFile(version.artifact_path(artifact), artifact.sha256), artifact.tolerance
+                    ChecksummedFile(version.artifact_path(artifact), artifact.sha256), artifact.tolerance, artifact.random
                 )
                 for artifact in manifest.artifacts
             },

@@ -62,6 +62,7 @@ class ServedVersion:
             example=example,
             verified=version.verified,
             batching=version.batching,
+            chosen=version.chosen,
         )
         batch_rows = max(1, signature.max_batch_size)
         self._batcher = Batcher(
@@ -99,7 +100,7 @@ class ServedVersion:
                 session = backend.open(artifact.file, signature, device="cpu", threads=config.threads)
                 sessions.append(session)
                 if golden is not None:
-                    replay(session, signature, golden, artifact.tolerance)
+                    replay(session, signature, golden, artifact.tolerance, random=artifact.random)
                 elif not warm_up(session, signature):
                     log.warning("event=not_warmed_up model=%s version=%d", version.model, version.version)
             example = {} if golden is None else _example(golden[0], signature)

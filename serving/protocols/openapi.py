@@ -170,10 +170,13 @@ def _example(model: ModelMetadata) -> Json:
     return {"inputs": inputs}
 
 
-def _image_body(_: Sequence[ModelMetadata]) -> Json:
+def _content_body(_: Sequence[ModelMetadata]) -> Json:
     binary = {"schema": {"type": "string", "format": "binary"}}
-    form = {"schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}}
-    return {"required": True, "content": {"image/png": binary, "image/jpeg": binary, "multipart/form-data": form}}
+    form = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
+    content: Json = {"image/png": binary, "image/jpeg": binary, "multipart/form-data": form}
+    # A record, or {"text": …}; a text also as it is.
+    content |= {"application/json": {"schema": {"type": "object"}}, "text/plain": {"schema": {"type": "string"}}}
+    return {"required": True, "content": content}
 
 
 def _index_body(_: Sequence[ModelMetadata]) -> Json:
@@ -186,4 +189,4 @@ def _management_body(_: Sequence[ModelMetadata]) -> Json:
     return {"required": False, "content": {"application/json": {"schema": schema}}}
 
 
-_BODIES = {"infer": _infer_body, "image": _image_body, "index": _index_body, "management": _management_body}
+_BODIES = {"infer": _infer_body, "content": _content_body, "index": _index_body, "management": _management_body}

@@ -8,6 +8,7 @@ import importlib.metadata
 
 import orjson
 
+from models.content import LabelContent
 from serving.access import ANYONE, DESCRIBE, OBSERVE, PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import ModelNotReady
@@ -127,7 +128,8 @@ class V2:
         )
 
         def encode(response: InferResponse) -> Reply:
-            labels = () if metadata.content is None else metadata.content.output.labels
+            told = None if metadata.content is None else metadata.content.output
+            labels = told.labels if isinstance(told, LabelContent) else ()
             answer = v2_response.encode(response, wish, signature, labels, self._limits)
             return Reply(200, answer.body, answer.media_type, answer.headers)
 

@@ -45,6 +45,8 @@ def config_json(metadata: ModelMetadata, config: ModelConfig) -> Json:
         "parameters": {
             "batching": {"string_value": metadata.batching},
             "verified": {"string_value": "true" if metadata.verified else "false"},
+            "format": {"string_value": config.format or ""},
+            "format_chosen": {"string_value": metadata.chosen},
         },
         **(batching if signature.batched else {}),
     }

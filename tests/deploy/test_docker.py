@@ -71,7 +71,7 @@ def test_it_gives_the_right_label_for_a_png(container: tuple[str, str]) -> None:
     right = 0
     for index in range(20):
         inputs, target = test[index]
-        png = digits.content.input.to_png(inputs["image"].numpy())
+        png = digits.content.input.write({"image": inputs["image"].numpy()[None]})
         request = urllib.request.Request(f"{url}/predict/digits", data=png, method="POST")
         with urllib.request.urlopen(request, timeout=10) as answer:
             right += json.load(answer)["label"] == str(int(target))

@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.exporter import ExportSource
+from export.exporter import BY_TASK, FORMATS, ExportSource
 from models.tensors import Array, Signature, TensorSpec
 
 MOST = 8
+
+#: Formats that are to be equal to the eager model; test_by_task.py has the others.
+EQUAL = [format for format in FORMATS if format not in BY_TASK]
 
 
 class Classifier(nn.Module):
@@ -68,6 +71,18 @@ class Listener(nn.Module):
         return ((40 * self.linear(states[:, -1]) - 5).sigmoid(),)
 
 
+class Stateful(nn.Module):
+    """FP32 [T, 3] with T free, a state [1, 6] and a scalar → FP32 [T, 6], the next state: no batch axis anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 6)
+
+    def forward(self, sound: Tensor, state: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.linear(sound * gain).tanh().cumsum(0) + state
+        return states, states[-1:]
+
+
 def classifier(rows: int = 40, most: int = MOST) -> ExportSource:
     """Return the classifier, on images of which none has black rows only."""
     signature = Signature(
@@ -110,6 +125,21 @@ def listener() -> ExportSource:
         inputs=(TensorSpec("sound", "FP32", (5, 3)),), outputs=(TensorSpec("events", "FP32", (4,)),), max_batch_size=MOST
     )
     return ExportSource(_seeded(Listener), signature, {"sound": numbers(150, 15).reshape(150, 5, 3)})
+
+
+def stateful() -> ExportSource:
+    """Return the stateful module, on twelve requests of five steps."""
+    signature = Signature(
+        inputs=(TensorSpec("sound", "FP32", (None, 3)), TensorSpec("state", "FP32", (1, 6)), TensorSpec("gain", "FP32", ())),
+        outputs=(TensorSpec("states", "FP32", (None, 6)), TensorSpec("next", "FP32", (1, 6))),
+        max_batch_size=0,
+    )
+    samples = {
+        "sound": numbers(12 * 5, 3).reshape(12, 5, 3),
+        "state": numbers(12, 6, seed=5).reshape(12, 1, 6),
+        "gain": np.linspace(0.5, 2, 12, dtype=np.float32),
+    }
+    return ExportSource(_seeded(Stateful), signature, samples)
 
 
 def single() -> ExportSource:

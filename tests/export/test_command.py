@@ -56,10 +56,11 @@ def test_a_model_name_exports_its_newest_checkpoint(folder: Path, capsys: pytest
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "toy: saved files against the eager model, 50 real samples in batches of 1, 2, 7, 8"
-    assert " ".join(lines[1].split()) == "format size output max abs max rel noise floor tolerance decisions"
+    assert " ".join(lines[1].split()) == "format size output max abs max rel ulp 1−cos float64 alone 4 ulp allowed"
     assert lines[2].split()[0] == "torchscript"
     assert lines[2].split()[-1] == "equal"
-    assert lines[3].split() == ["class", "–", "–", "–", "–", "100.00%", "equal"]
+    assert lines[3].split()[:2] == ["before", "softmax"]
+    assert lines[4].split() == ["class", *"–" * 8, "100.00%", "equal"]
     assert lines[-1] == f"published toy/1 sha256:{version.digest}"
     assert err == ""
 
@@ -285,3 +286,16 @@ def test_a_report_that_cannot_be_written_is_exit_code_2(folder: Path, capsys: py
     (folder / "runs").write_text("a file")
     assert export("toy", "--dry-run", "--report", "runs/parity") == 2
     assert capsys.readouterr().err == "sameway export: --report runs/parity: Not a directory\n"
+
+
+def test_a_tolerance_may_be_stated_and_is_recorded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder)
+    assert export("toy", "--atol", "1e-3", "--rtol", "0.01") == 0
+    assert "allowed: as stated, 0.001 + 0.01 × the expected value" in capsys.readouterr().out
+    (artifact,) = Repository(folder / "models").open("toy", 1).manifest.artifacts
+    first, _ = artifact.parity.outputs
+    assert (first.atol, first.rtol) == (0.001, 0.01)
+    assert 0.001 < artifact.tolerance["probabilities"] == first.tolerance <= 0.011
+    assert export("toy", "--atol", "1e-30") == 1
+    assert export("toy", "--rtol", "nan") == 2
+    assert capsys.readouterr().err == "sameway export: rtol: expected a finite number, 0 or more, found nan\n"

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from export import eager, parity, reference
-from export.exporter import FORMATS, Exporter, ExportError, ExportSource, Options, exporter_of
+from export.exporter import Exporter, ExportError, ExportSource, Options, exporter_of
 from models.tensors import TensorSpec, rows_of
 from tests.export import modules
 
-SOURCES = [modules.classifier, modules.ranker, modules.tagger, modules.listener, modules.single]
+SOURCES = [modules.classifier, modules.ranker, modules.tagger, modules.listener, modules.single, modules.stateful]
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=modules.EQUAL)
 def exporter(request: pytest.FixtureRequest) -> Exporter:
     return exporter_of(request.param)
 
@@ -33,7 +33,7 @@ def test_the_file_says_what_the_module_says(exporter: Exporter, make: Callable[[
     comparison = parity.compare(exporter.format, run, reference.measure(source), sizes=sizes)
     assert comparison.faults == ()
     assert comparison.report.passed
-    assert comparison.report.batch_sizes == ((1,) if make is modules.single else (1, 2, 7, 8))
+    assert comparison.report.batch_sizes == {modules.single: (1,), modules.stateful: (0,)}.get(make, (1, 2, 7, 8))
     assert [output.output for output in comparison.report.outputs] == [spec.name for spec in source.signature.outputs]
 
 

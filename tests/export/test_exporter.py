@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from export.exporter import FORMATS, ExportError, ExportSource, exporter_of, first_line
+from export.exporter import FORMATS, ExportError, ExportSource, Options, exporter_of, first_line
 from models.tensors import Signature, TensorSpec
 from tests.export import modules
 
@@ -15,7 +16,9 @@ def test_artifacts_have_different_names() -> None:
 
 
 def test_an_unknown_format_names_those_there_are() -> None:
-    with pytest.raises(ExportError, match="format: expected one of onnx, exported_program, torchscript, found 'onxx'"):
+    with pytest.raises(
+        ExportError, match="format: expected one of onnx, exported_program, torchscript, onnx_int8, onnx_fp16"
+    ):
         exporter_of("onxx")
 
 
@@ -43,11 +46,21 @@ def test_a_model_for_one_row_is_traced_with_one() -> None:
     assert image.shape == (1, 8, 8)
 
 
-def test_a_model_without_a_batch_axis_is_refused() -> None:
-    source = modules.ranker()
-    signature = Signature(source.signature.inputs, source.signature.outputs, max_batch_size=0)
-    with pytest.raises(ExportError, match="max_batch_size: expected 1 or more, found 0"):
-        ExportSource(source.module, signature, source.samples)
+def test_requests_of_a_model_without_a_batch_axis_are_stacked() -> None:
+    source = modules.stateful()
+    assert source.rows == 12
+    assert [tensor.shape for tensor in source.example()] == [(5, 3), (1, 6), ()]
+    expected = r"^samples: sound: expected shape \[-1, 3\], found shape \[12\]$"
+    with pytest.raises(ExportError, match=expected):
+        ExportSource(source.module, source.signature, {**source.samples, "sound": np.zeros((12, 12), np.float32)})
+    with pytest.raises(ExportError, match=r"one or more rows, as many in every input, found sound: 12, .*gain: no axis$"):
+        ExportSource(source.module, source.signature, {**source.samples, "gain": np.float32(1) * np.ones(())})
+
+
+@pytest.mark.parametrize(("name", "value"), [("atol", -1.0), ("rtol", float("nan")), ("atol", float("inf"))])
+def test_a_tolerance_is_finite_and_not_negative(name: str, value: float) -> None:
+    with pytest.raises(ExportError, match=rf"^{name}: expected a finite number, 0 or more, found {value}$"):
+        Options(**{name: value})  # type: ignore[arg-type]  # mypy cannot tell which of the options it is
 
 
 def test_a_datatype_that_numpy_lacks_is_refused() -> None:

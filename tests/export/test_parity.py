@@ -58,6 +58,10 @@ def test_an_honest_artifact_passes(make: Callable[[], ExportSource]) -> None:
         assert output.passed
         assert output.max_absolute <= output.tolerance
         assert output.equal_decisions == (None if output.tolerance else 1.0)
+        if output.max_ulp is not None and output.min_cosine is not None:
+            assert output.max_ulp > 0
+            assert 1 - 1e-9 < output.min_cosine <= 1
+            assert output.noise_floor == max(output.floor_float64 or 0, output.floor_alone or 0, output.floor_ulp or 0)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as Xml
@@ -78,9 +79,12 @@ def test_json_of_a_format_that_could_not_be_opened() -> None:
 def test_junit_has_a_suite_for_each_format_and_a_case_for_each_output(spoiled: Publication) -> None:
     suites = Xml.fromstring(report_junit.to_bytes(spoiled))
     assert {name: suites.get(name) for name in ("tests", "failures", "errors")} == {
-        "tests": "4", "failures": "1", "errors": "0",
+        "tests": "10", "failures": "1", "errors": "0",
     }  # fmt: skip
     onnx, torchscript = suites
+    assert [case.get("name") for case in onnx] == [
+        "probabilities", "class", "probabilities before softmax", "image at zeros", "image at largest",
+    ]  # fmt: skip
     assert (onnx.get("name"), onnx.get("failures")) == ("toy.onnx", "0")
     (failed,) = [case for case in torchscript if case.find("failure") is not None]
     assert failed.get("name") == "probabilities"
@@ -90,6 +94,8 @@ def test_junit_has_a_suite_for_each_format_and_a_case_for_each_output(spoiled: P
 def test_junit_calls_an_error_what_could_not_be_compared() -> None:
     suites = Xml.fromstring(report_junit.to_bytes(cannot_open()))
     assert (suites.get("errors"), suites.get("failures")) == ("1", "0")
+    content = Xml.fromstring(report_junit.to_bytes(replace(cannot_open(), faults=("content: upside down",))))
+    assert (content.get("errors"), content.get("failures")) == ("1", "1")
     assert suites[0][0][0].get("message") == "<b>bad</b> \ufffd & \ufffd graph"
     (suite,) = Xml.fromstring(report_junit.could_not_run("toy", "no checkpoint"))
     assert suite[0][0].get("message") == "no checkpoint"

@@ -91,3 +91,8 @@ def test_a_softmax_is_allowed_no_more_than_its_noise(shape: tuple[int, ...]) -> 
     values = (np.exp(logits) / np.exp(logits).sum(axis=axis, keepdims=True)).astype(np.float32)
     floors = values * 1e-7
     np.testing.assert_array_equal(tolerance.allowed(values, floors), 10 * floors)
+
+
+def test_a_stated_tolerance_is_that_of_allclose() -> None:
+    values = np.array([0, -2, np.inf], np.float32)
+    np.testing.assert_allclose(tolerance.stated(values, atol=0.5, rtol=0.25), [0.5, 1, 0.5])

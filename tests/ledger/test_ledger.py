@@ -4,6 +4,7 @@ And the proof of the prover: what is broken on purpose must be found out, or all
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def test_nothing_is_lost_or_swapped(server: Process, tmp_path: Path) -> None:
     # All that makes the run hard was in it.
     assert report.kinds[Kind.LIAR] >= 0.04 * REQUESTS
     assert min(report.kinds[kind] for kind in (Kind.WIDE, Kind.DATATYPE, Kind.NAN)) >= 0.005 * REQUESTS
-    assert report.ends["CUT"] >= 0.01 * REQUESTS
+    # Of the 2 % that are to hang up, a fast server answers many before they do.
+    assert report.ends["CUT"] >= 0.004 * REQUESTS
 
 
 @pytest.mark.parametrize("kind", BAD_KINDS)
@@ -95,7 +97,9 @@ def test_an_honest_toy_passes(tmp_path: Path) -> None:
 def test_a_broken_server_is_caught(broken: type[ToyServer], tmp_path: Path) -> None:
     # What never comes is waited for in vain, so not for long.
     grace_seconds = 0.5 if broken is Loses else 10.0
-    report = run_on_toy(broken(), list(plan(SEED, TOY_REQUESTS)), tmp_path / "ledger", grace_seconds=grace_seconds)
+    # Nobody hangs up: where the owner of a row has left, one that was given twice reads as one that was swapped.
+    requests = [replace(request, cut=None) for request in plan(SEED, TOY_REQUESTS)]
+    report = run_on_toy(broken(), requests, tmp_path / "ledger", grace_seconds=grace_seconds)
     assert BROKEN[broken] in report.faults, str(report)
 
 

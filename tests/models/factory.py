@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.content import Content, ImageContent, LabelContent
-from models.manifest import Artifact, Golden, Manifest, Origin, OutputParity, ParityReport
+from models.manifest import Artifact, EdgeParity, Golden, Manifest, Origin, OutputParity, ParityReport
 from models.repository import ModelVersion, Repository, sha256_of
 from models.tensors import Signature, TensorSpec
 
@@ -29,9 +29,28 @@ def fill(folder: Path, *, model: str = "toy") -> Manifest:
         batch_sizes=(1, 2, 7, 8),
         samples=64,
         outputs=(
-            OutputParity("scores", 1e-7, 1e-5, 2e-7, 2e-6, None, 3, passed=True),
+            OutputParity(
+                "scores",
+                max_absolute=1e-7,
+                max_relative=1e-5,
+                noise_floor=2e-7,
+                tolerance=2e-6,
+                equal_decisions=None,
+                worst_sample=3,
+                passed=True,
+                max_ulp=1.5,
+                min_cosine=0.9999999,
+                floor_float64=2e-7,
+                floor_alone=1e-7,
+                floor_ulp=5e-8,
+                atol=1e-6,
+                rtol=0.0,
+            ),
             OutputParity("class", 0.0, 0.0, 0.0, 0.0, 1.0, 0, passed=True),
         ),
+        notes=("what else was found",),
+        before_last=(OutputParity("scores before softmax", 1e-6, 1e-5, 2e-6, 2e-5, None, 1, passed=True),),
+        edges=(EdgeParity("image", "largest", values=3, judged=2, passed=True, remark=""),),
     )
     return Manifest(
         model=model,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.content import LabelContent
 from models.repository import ModelVersion, Repository, RepositoryError, sha256_of
 from tests.models import factory
 
@@ -236,6 +237,7 @@ def test_a_manifest_that_does_not_describe_its_files_is_not_published(tmp_path: 
     with repository.staging("toy") as staged:
         manifest = factory.fill(staged)
         assert manifest.content is not None
+        assert isinstance(manifest.content.output, LabelContent)
         labels = replace(manifest.content.output, labels=("one",))
         with pytest.raises(RepositoryError, match="content: scores"):
             repository.publish(staged, replace(manifest, content=replace(manifest.content, output=labels)))

@@ -30,10 +30,10 @@ class Fleet:
     def ask(self, what: str, model: str = "toy") -> None:
         self.plane.ask(Operation(what, model, self.answers.append))
 
-    def does(self, number: int, error: ServingError | None = None) -> str:
+    def does(self, number: int, error: ServingError | None = None, opened: dict[str, str] | None = None) -> str:
         """Let a worker do the last thing it was told, and return what that was."""
         message = self.told[number][-1]
-        self.plane.done(number, {"id": message["id"], "error": error_to_json(error)})
+        self.plane.done(number, {"id": message["id"], "error": error_to_json(error), "opened": opened})
         return str(message["do"])
 
     def ends(self, number: int) -> None:
@@ -64,6 +64,22 @@ def test_if_one_cannot_none_does() -> None:
     assert (fleet.does(0), fleet.does(1)) == ("discard", "discard")
     assert [str(answer) for answer in fleet.answers] == ["altered"]
     assert fleet.plane.wanted == {"toy": (1,)}
+
+
+def test_if_two_have_prepared_different_things_nobody_serves_them_and_it_may_be_tried_again() -> None:
+    fleet = Fleet(2, {"toy": (2,)})
+    fleet.ask("load")
+    fleet.does(0, opened={"2": "as onnx"})
+    fleet.does(1, opened={"2": "as torchscript"})
+    assert (fleet.does(0), fleet.does(1)) == ("discard", "discard")
+    (error,) = fleet.answers
+    assert "its files changed while workers opened it" in str(error)
+    assert error is not None
+    assert error.retry_after_seconds == 1
+    fleet.ask("load")
+    for number in (0, 1):
+        fleet.does(number, opened={"2": "as onnx"})
+    assert (fleet.does(0), fleet.does(1)) == ("commit", "commit")
 
 
 def test_a_worker_that_ends_while_it_opens_a_model_counts_as_one_that_cannot() -> None:

@@ -9,6 +9,7 @@ from torchmetrics.functional import mean_absolute_error, mean_squared_error, r2_
 from torchmetrics.functional.classification import binary_auroc
 
 from models.tasks import Classification, Novelty, Regression
+from models.tensors import Array
 from training.scores import auroc, proportion, rmse, scores
 
 CHOICES = np.random.default_rng(0)
@@ -54,7 +55,7 @@ def test_a_perfect_order_has_the_area_1_and_the_reverse_0() -> None:
 
 
 @pytest.mark.parametrize("targets", [np.zeros(3, np.int64), np.ones(3, np.int64)])
-def test_an_area_needs_both_kinds(targets: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_an_area_needs_both_kinds(targets: Array) -> None:
     with pytest.raises(ValueError, match="familiar and foreign"):
         auroc(np.arange(3.0), targets)
 

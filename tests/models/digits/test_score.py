@@ -21,7 +21,7 @@ def test_digits_reaches_its_score() -> None:
     right = 0
     for index in range(50):
         inputs, target = test[index]
-        read = content.input.read(content.input.to_png(inputs["image"].numpy()))
+        read = content.input.read(content.input.write({"image": inputs["image"].numpy()[None]}))
         assert np.array_equal(read["image"][0], inputs["image"].numpy())
         with torch.inference_mode():
             outputs = serving(torch.tensor(read["image"]))  # a copy: a decoded image is read-only

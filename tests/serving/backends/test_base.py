@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("format", ["tensorrt", "", "ONNX", "onnx ", "../onnx"])
 def test_an_unknown_format_is_refused_with_those_there_are(format: str) -> None:
-    with pytest.raises(BackendError, match="expected one of onnx, exported_program, torchscript"):
+    with pytest.raises(BackendError, match="expected one of onnx, exported_program, onnx_int8, onnx_fp16"):
         backend_for(format)
 
 

@@ -13,7 +13,9 @@ from serving.backends.base import BACKENDS, PREFERENCE, ArtifactBytes, Backend, 
 from tests import toys
 from tests.serving.sessions import PATIENCE
 
-FORMATS = sorted(BACKENDS)
+#: Formats whose files are ordinary ONNX to a server: opened by the same backend.
+OTHER_ONNX = {"onnx_int8", "onnx_fp16"}
+FORMATS = sorted(set(BACKENDS) - OTHER_ONNX)
 FILES = toys.FILES
 
 Open = Callable[..., Session]
@@ -53,6 +55,7 @@ def same(found: object, pixels: Array) -> None:
 
 def test_every_format_of_the_table_is_in_this_suite_and_in_the_order_of_preference() -> None:
     assert set(FORMATS) == set(FILES) == set(PREFERENCE)
+    assert {type(backend_for(format)) for format in OTHER_ONNX} == {type(backend_for("onnx"))}
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8])

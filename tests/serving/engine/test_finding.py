@@ -35,7 +35,7 @@ def test_a_published_version_is_what_its_manifest_says(tmp_path: Path) -> None:
     assert (servable.verified, servable.batching, servable.remark) == (True, "manifest", "")
     assert (servable.digest, servable.signature) == (version.digest, version.manifest.signature)
     assert servable.golden is not None
-    assert config == ModelConfig()
+    assert (config, servable.chosen) == (ModelConfig(format="onnx"), "only")
 
 
 def test_a_found_file_is_served_unverified_under_the_digest_of_its_bytes(tmp_path: Path) -> None:

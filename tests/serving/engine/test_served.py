@@ -135,7 +135,7 @@ def test_a_golden_sample_that_is_not_reproduced_closes_the_door(tmp_path: Path) 
 
 def test_content_that_is_read_as_other_pixels_closes_the_door(version: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageContent, "read", lambda *_: {"image": toys.images(1, seed=5)})
-    with pytest.raises(ReplayError, match="read as other pixels"):
+    with pytest.raises(ReplayError, match="read as other values"):
         ServedVersion.open(version, ModelConfig(), Metrics())
 
 
