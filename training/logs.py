@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as lightning
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 
@@ -12,3 +14,21 @@ def loggers(root: Path, model: str) -> list[Logger]:
     table = CSVLogger(root, name=model, version=name, flush_logs_every_n_steps=1)
     board = TensorBoardLogger(root, name=model, version=name, default_hp_metric=False)
     return [table, board]
+
+
+class LogLearningRate(lightning.Callback):
+    """Logs the learning rate of a step, as often as the trainer logs anything."""
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # Any, here and below: Lightning's own signature
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Lightning's own monitor logs one for each group of parameters, and ours have all the same."""
+        step = trainer.global_step
+        if step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # Lightning sets it by another object
+            for logger in trainer.loggers:
+                logger.log_metrics({"learning_rate": trainer.optimizers[0].param_groups[0]["lr"]}, step - 1)

@@ -89,7 +89,7 @@ class RandomStates(lightning.Callback):
             return
         torch.set_rng_state(own["torch"])
         kind, keys, *others = own["numpy"]
-        np.random.set_state((kind, keys.numpy(), *others))
+        np.random.set_state((kind, np.array(keys, np.uint32), *others))
         random.setstate(own["python"])
         if "cuda" in own:
             torch.cuda.set_rng_state(own["cuda"])
@@ -112,6 +112,6 @@ def _shape(tensor: torch.Tensor | None) -> list[int] | None:
 
 
 def _numpy_state() -> tuple[Any, ...]:
-    """Return numpy's state with its keys as a tensor, which a dump can hold."""
+    """Return numpy's state with its keys as a list, which a dump can hold."""
     kind, keys, *others = np.random.get_state(legacy=True)
-    return (str(kind), torch.from_numpy(np.array(keys)), *others)
+    return (str(kind), np.asarray(keys).tolist(), *others)

@@ -61,8 +61,8 @@ class Task(lightning.LightningModule):
         """Return the loss of one batch; raise TrainingError, in all processes, once one of them has no number."""
         loss = self.loss_of(batch)
         value = float(loss.detach())
-        # Who stopped alone would leave the others waiting for its gradients for ever.
-        if not all(math.isfinite(one) for one in self.trainer.strategy.all_gather(loss.detach()).reshape(-1).tolist()):
+        # Who stopped alone would leave the others waiting for its gradients for ever. The copy is summed in place.
+        if not math.isfinite(float(self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="sum"))):
             messages = gathered(None if math.isfinite(value) else self._broken(value, index))
             raise TrainingError(next(message for message in messages if message is not None))
         self.log("loss", value, on_step=False, on_epoch=True, batch_size=len(batch[1]), sync_dist=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
@@ -24,6 +23,7 @@ from training.checkpoint import CheckpointError
 from training.devices import DeviceError, Placement, environment, place, precision_on
 from training.evaluate import evaluate, predict_with
 from training.loaders import Loader, scoring_loader, size_of, training_loader
+from training.logs import LogLearningRate
 from training.origin import origin_of
 from training.scores import Score
 from training.surroundings import fit, quiet, reproducible, seed_all
@@ -102,7 +102,7 @@ def train(
         own: list[lightning.Callback] = [best, Patience(recipe.patience, best)]
         own += [resume.RandomStates(batches.generator, placement.seat.rank)]
         own += [resume.KeepState(keep)] if keep is not None else []
-        own += [LearningRateMonitor()] if loggers else []
+        own += [LogLearningRate()] if loggers else []
         trainer = _trainer(recipe, placement, batches, [*own, *callbacks], loggers, resume.UnfinishedIO(run, tell))
         validation = scoring_loader(splits[1], placement.seat)
         fit(trainer, task, batches, validation, keep if resumed else None)
