@@ -78,7 +78,7 @@ def test_an_unknown_flag_exits_with_2(name: str, capsys: pytest.CaptureFixture[s
     assert ended.value.code == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"usage: sameway {name}")
-    assert "--no-such-flag" in shown or "arguments are required" in shown
+    assert "--no-such-flag" in shown or "required" in shown
 
 
 @pytest.mark.parametrize("name", ["train", "export"])  # loadtest runs Locust in another process
