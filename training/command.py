@@ -60,7 +60,7 @@ def _train(order: Order, log: Path | None) -> int:
         )
     except KeyboardInterrupt:
         return _fail(f"interrupted; {order.remedy}", 130)
-    except ProcessLost as error:
+    except (ProcessLost, OSError) as error:  # an error of the system is that of a log, or of a data set in mid-training
         return _fail(f"{error}; {order.remedy}", 1)
     except TrainingError as error:
         unfinished.remove(order.kept)  # to go on would end in the same place

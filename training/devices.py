@@ -60,7 +60,7 @@ def place(device: str = "auto", devices: int | None = None, strategy: str = "aut
     here = _count("LOCAL_WORLD_SIZE") if in_torchrun() else None
     if here is not None and devices not in (None, here):
         raise DeviceError(f"devices: expected {here}, as many as torchrun has started processes here, found {devices}")
-    devices = devices or here or 1
+    devices = next(count for count in (devices, here, 1) if count is not None)
     most = torch.cuda.device_count() if accelerator == "cuda" else most_threads()
     if not 1 <= devices <= most:
         raise DeviceError(f"devices: expected 1 to {most} of {accelerator}, found {devices}")
@@ -103,7 +103,10 @@ def precision_on(precision: str, accelerator: str) -> str:
 
 @contextlib.contextmanager
 def environment(placement: Placement) -> Iterator[None]:
-    """Leave no trace of the processes that trained together: neither their connections nor what Lightning told them."""
+    """Leave no trace in the environment of the processes that trained together.
+
+    Their connections stay, for another run of theirs: torchrun's meeting point can be used once. They end with the process.
+    """
     before = {name: os.environ.get(name) for name in _LEFT_BEHIND}
     if placement.seat.processes > 1:
         # Lightning would otherwise choose a number of threads itself.
@@ -111,8 +114,6 @@ def environment(placement: Placement) -> Iterator[None]:
     try:
         yield
     finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -7,10 +7,18 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from training.devices import rank
+
 
 def loggers(root: Path, model: str) -> list[Logger]:
-    """Return loggers into the folder root/model/TIME, of this moment, so that a resumed run spoils nothing."""
+    """Return loggers into the folder root/model/TIME, of this moment, so that a resumed run spoils nothing; raise OSError.
+
+    The folder is made at once, so that an hour's work does not end before a closed door. Of several processes, the first
+    alone writes.
+    """
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    if rank() == 0:
+        (root / model / name).mkdir(parents=True)
     table = CSVLogger(root, name=model, version=name, flush_logs_every_n_steps=1)
     board = TensorBoardLogger(root, name=model, version=name, default_hp_metric=False)
     return [table, board]

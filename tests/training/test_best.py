@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import cast
 
 import lightning.pytorch as lightning
@@ -5,8 +6,9 @@ import pytest
 import torch
 
 from tests.training import toys
-from training.best import BestWeights
+from training.best import BestWeights, Patience
 from training.task import VALIDATION, Task
+from training.train import train
 
 
 class Trainer:
@@ -14,6 +16,7 @@ class Trainer:
 
     def __init__(self) -> None:
         self.current_epoch = 0
+        self.should_stop = False
         self.callback_metrics: dict[str, torch.Tensor] = {}
 
 
@@ -54,3 +57,28 @@ def test_it_serves_tasks_only() -> None:
     module = lightning.LightningModule()
     with pytest.raises(TypeError, match="module: expected a Task, found LightningModule"):
         BestWeights().on_fit_end(cast(lightning.Trainer, Trainer()), module)
+
+
+@pytest.mark.parametrize(
+    ("patience", "best_epoch", "done", "stops"),
+    [(0, 1, 900, False), (2, 3, 4, False), (2, 3, 5, True), (2, 3, 9, True), (1, 1, 1, False)],
+)
+def test_patience_ends_so_many_epochs_after_the_best(patience: int, best_epoch: int, done: int, stops: bool) -> None:
+    best, trainer = BestWeights(), Trainer()
+    best.epoch = best_epoch
+    for current, hook in ((done - 1, "on_train_epoch_end"), (done, "on_train_start")):
+        trainer.current_epoch, trainer.should_stop = current, False
+        getattr(Patience(patience, best), hook)(trainer, None)
+        assert trainer.should_stop == stops
+
+
+def test_training_stops_once_it_gets_no_better() -> None:
+    epochs: list[int] = []
+
+    class Count(lightning.Callback):
+        def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+            epochs.append(trainer.current_epoch)
+
+    recipe = replace(toys.RECIPE, epochs=60, patience=3, learning_rate=0.2, schedule="constant")
+    trained = train(toys.spec(), recipe, device="cpu", callbacks=[Count()])
+    assert len(epochs) == trained.epoch + 3 < 60

@@ -14,7 +14,9 @@ from models import spec as specs
 from models.spec import DataError, Datasets, ModelSpec
 from tests.training import toys
 from training import checkpoint, command, unfinished
+from training.checkpoint import CheckpointError
 from training.task import TrainingError
+from training.train import train
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,6 +95,11 @@ def test_its_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["toy", "--threads", "0"], "threads: expected 1 to "),
         (["toy", "--threads", "1000000"], "threads: expected 1 to "),
         (["toy", "--threads", "99999999999"], "threads: expected 1 to "),
+        (["toy", "--patience", "-1"], "patience: expected 0 to 1000000, found -1"),
+        (["toy", "--precision", "64"], "precision: expected one of 32, bf16, 16, found '64'"),
+        (["toy", "--recipe", "absent.toml"], "absent.toml: expected a TOML file, found 'No such file or directory'"),
+        (["toy", "--devices", "0"], "devices: expected 1 to "),
+        (["toy", "--devices", "3"], "batch_size: expected a multiple of the 3 devices, found 16"),
         (["toy", "--device", "cuda"], "device: expected a CUDA device that torch can use, found none"),
     ],
 )
@@ -167,6 +174,114 @@ def test_a_loss_that_blows_up_is_one_line(
 
     monkeypatch.setattr(command, "train", blow_up)
     assert failure(capsys, "toy") == (1, "epoch 1, step 2: the loss is nan")
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, batches: int) -> None:
+    """Let the toy be interrupted at its n-th batch, once."""
+    left = iter(range(batches, -1, -1))
+
+    def augment(inputs: object) -> dict[str, torch.Tensor]:
+        if next(left, -1) == 0:
+            raise KeyboardInterrupt
+        return toys.jitter(inputs)
+
+    monkeypatch.setattr(command, "find", lambda name: replace(toy, augment=augment))
+
+
+def test_what_was_interrupted_goes_on_and_ends_as_if_it_never_was(
+    monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("recipe.toml").write_text('optimizer = "sgd"\nepochs = 9\n')
+    words = ["toy", "--seed", "3", "--recipe", "recipe.toml", "--epochs", "4", "--threads", "1"]
+    assert cli.main(["train", *words, "--checkpoints", "whole"]) == 0
+    whole = checkpoint.load(checkpoint.newest(Path("whole"), "toy"))
+    assert (whole.origin.recipe["optimizer"], whole.origin.recipe["epochs"]) == ("sgd", 4)
+    interrupt(monkeypatch, toy, 12)
+    capsys.readouterr()
+    exit_code, line = failure(capsys, *words)
+    (kept,) = Path("checkpoints/toy").iterdir()
+    assert (exit_code, line) == (130, f"interrupted; go on with: sameway train toy --resume {kept}")
+    for wrong in (["--seed", "4"], ["--epochs", "5"], ["--precision", "bf16"]):
+        exit_code, line = failure(capsys, "toy", "--resume", str(kept), *wrong)
+        assert exit_code == 1
+        assert line.startswith(f"{kept}: cannot go on with another run than it was: ")
+    assert cli.main(["train", "toy", "--resume"]) == 0
+    (path,) = Path("checkpoints/toy").iterdir()
+    assert path == kept.with_suffix("")  # named after the time when it began
+    assert checkpoint.load(path).sha256 == whole.sha256
+    assert checkpoint.load(path).origin == whole.origin
+
+
+def test_an_interruption_in_the_first_epoch_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(monkeypatch, toy, 2)
+    assert failure(capsys, "toy") == (130, "interrupted; no checkpoint was written")
+    assert list(Path("checkpoints/toy").iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_epoch(
+    monkeypatch: pytest.MonkeyPatch, toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patched:
+
+        def no_space(*_: object) -> None:
+            raise CheckpointError("checkpoint: cannot write the checkpoint: No space left on device")
+
+        patched.setattr(checkpoint, "save", no_space)
+        exit_code, line = failure(capsys, "toy")
+    (kept,) = Path("checkpoints/toy").iterdir()
+    remedy = f"go on with: sameway train toy --resume {kept}"
+    assert (exit_code, line) == (1, f"checkpoint: cannot write the checkpoint: No space left on device; {remedy}")
+    assert cli.main(["train", "toy", "--resume"]) == 0
+    assert cli.main(["train", "toy", "--checkpoints", "whole"]) == 0
+    digests = [checkpoint.load(checkpoint.newest(Path(root), "toy")).sha256 for root in ("checkpoints", "whole")]
+    assert digests[0] == digests[1]
+
+
+def test_what_cannot_be_resumed_is_told(toy: ModelSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert failure(capsys, "toy", "--resume") == (
+        1,
+        "no unfinished run of 'toy' in checkpoints: there is nothing to resume",
+    )
+    exit_code, line = failure(capsys, "toy", "--resume", "absent.unfinished")
+    assert (exit_code, line) == (
+        1,
+        "absent.unfinished/run.json: not an unfinished run: No such file or directory",
+    )
+    kept = tmp_path / "T.unfinished"
+    train(toy, device="cpu", keep=kept)
+    (tmp_path / "T").mkdir()
+    exit_code, line = failure(capsys, "toy", "--resume", str(kept))
+    assert (exit_code, line) == (
+        1,
+        f"{kept}: this run is finished, its checkpoint is {tmp_path / 'T'}; the folder can be removed",
+    )
+    kept.rename(tmp_path / "renamed")
+    assert failure(capsys, "toy", "--resume", "renamed") == (1, "renamed: expected a folder named TIME.unfinished")
+
+
+def test_a_log_is_written_where_it_can_be_and_told_where_not(
+    toy: ModelSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(["train", "toy", "--log", "logs"]) == 0
+    (folder,) = Path("logs/toy").iterdir()
+    assert (folder / "metrics.csv").is_file()
+    (tmp_path / "file").touch()
+    capsys.readouterr()
+    exit_code, line = failure(capsys, "toy", "--log", "file")
+    assert exit_code == 1
+    assert line.startswith("[Errno 20] Not a directory: 'file/toy/")
+    assert line.endswith("; no checkpoint was written")
+
+
+def test_a_precision_that_the_device_lacks_is_said_and_not_recorded(
+    toy: ModelSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "toy", "--precision", "16", "--device", "cpu"]) == 0
+    warning = "sameway train: precision: cpu does not compute with 16; training with 32\n"
+    assert capsys.readouterr().err == warning
+    assert checkpoint.load(checkpoint.newest(Path("checkpoints"), "toy")).origin.recipe["precision"] == "32"
 
 
 def test_make_clean_keeps_what_took_an_hour_to_train() -> None:

@@ -6,7 +6,7 @@ from torch.utils.data import Subset
 
 from models.digits import data
 from tests.training.toys import Rows
-from training.loaders import Loader, scoring_loader, training_loader
+from training.loaders import Loader, Seat, scoring_loader, training_loader
 
 
 def order(loader: Loader) -> list[int]:
@@ -58,3 +58,27 @@ def test_gathering_at_once_gives_what_joining_one_by_one_does() -> None:
         ):
             assert torch.equal(inputs["image"], slow["image"])
             assert torch.equal(target, slow_target)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_processes_share_the_very_batches_that_one_would_take(processes: int) -> None:
+    rows = Rows(100, seed=0)
+    whole = training_loader(rows, 12, seed=5)
+    shares = [training_loader(rows, 12, seed=5, seat=Seat(rank, processes)) for rank in range(processes)]
+    for _ in range(2):  # epochs
+        batches = [batch.tolist() for _, batch in ((inputs, target) for inputs, target in whole)]
+        parts = [[target.tolist() for _, target in share] for share in shares]
+        assert len({len(part) for part in parts}) == 1
+        for step, batch in enumerate(batches):
+            assert sorted(batch) == sorted(label for part in parts for label in part[step])
+            assert [part[step] for part in parts] == [batch[rank::processes] for rank in range(processes)]
+
+
+@pytest.mark.parametrize(("size", "processes"), [(600, 2), (513, 2), (3, 2), (5, 4), (1025, 3), (4, 4)])
+def test_scores_count_every_sample_once_however_many_share_them(size: int, processes: int) -> None:
+    rows = Rows(size, seed=0)
+    rows.labels = torch.arange(size)
+    parts = [[target for _, target in scoring_loader(rows, Seat(rank, processes))] for rank in range(processes)]
+    assert len({len(part) for part in parts}) == 1  # or networks that exchange statistics would wait for ever
+    assert all(0 < len(target) <= 256 for part in parts for target in part)
+    assert torch.equal(torch.cat([target for part in parts for target in part]).sort().values, rows.labels)
