@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export.exporter import ExportError, ExportSource, Run, first_line
@@ -32,7 +33,7 @@ class OnnxFp16Exporter:
                 model = onnx.load(plain)
                 if not any(tensor.data_type == onnx.TensorProto.FLOAT for tensor in model.graph.initializer):
                     raise ExportError("expected weights in float32, found none; 16 bits would gain nothing")
-                data = anonymous(convert_float_to_float16(model, keep_io_types=True))
+                data = anonymous(_in_order(convert_float_to_float16(model, keep_io_types=True)))
         except ExportError as error:
             raise ExportError(f"onnx_fp16: {str(error).removeprefix('onnx: ')}") from error
         except Exception as error:
@@ -42,3 +43,10 @@ class OnnxFp16Exporter:
     def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
         """Load with ONNX Runtime."""
         return OnnxExporter().open(path, signature, threads=threads)
+
+
+def _in_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with its nodes after what they use, as ONNX demands: casts of inputs are appended at its end."""
+    ordered = ir.from_proto(model)
+    ordered.graph.sort()
+    return ir.to_proto(ordered)

@@ -26,6 +26,9 @@ _OPERATORS = ["Conv", "MatMul", "Gemm", "Relu", "MaxPool", "AveragePool", "Globa
 #: What of those has weights; a graph without any gains nothing.
 _WITH_WEIGHTS = {"Conv", "MatMul", "Gemm", "QLinearConv"}
 
+#: Input channels below which a convolution is faster in float32.
+_LEAST_CHANNELS = 4
+
 #: Rows that run at once while ranges are observed.
 _CALIBRATION_BATCH = 32
 
@@ -44,14 +47,16 @@ class OnnxInt8Exporter:
             with tempfile.TemporaryDirectory(prefix="sameway-") as folder, quiet():
                 plain, ready, done = (Path(folder) / name for name in ("plain.onnx", "ready.onnx", "done.onnx"))
                 OnnxExporter().export(source, plain)
-                _check_weights(onnx.load(plain))
                 quant_pre_process(plain, ready, skip_symbolic_shape=True)
+                _check_weights(onnx.load(ready))
+                left = _left_in_float(onnx.load(ready))
                 quantize_static(
                     ready,
                     done,
                     _Reader(source.signature, source.calibration),
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=_OPERATORS,
+                    nodes_to_exclude=left,
                     per_channel=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
@@ -88,8 +93,24 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the runtime is no
         return next(self._batches, None)
 
 
+def _left_in_float(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the convolutions of few channels, an image's first one above all.
+
+    Integer kernels work on channels four at a time. With its first convolution, of a single one, in integers, digits took
+    1.4 times as long as in float32; without, 0.6 times. Depthwise convolutions have kernels of their own.
+    """
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+
+    def thin(node: onnx.NodeProto) -> bool:
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        return groups == 1 and node.input[1] in weights and weights[node.input[1]][1] < _LEAST_CHANNELS
+
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and thin(node)]
+
+
 def _check_weights(model: onnx.ModelProto) -> None:
     """Raise ExportError for a graph in which nothing would be quantized."""
-    found = {node.op_type for node in model.graph.node}
+    left = set(_left_in_float(model))
+    found = {node.op_type for node in model.graph.node if node.name not in left}
     if not found & _WITH_WEIGHTS:
         raise ExportError("expected a convolution or a matrix product with weights, found none; 8 bits would gain nothing")

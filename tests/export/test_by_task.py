@@ -18,7 +18,7 @@ from export.subject import Subject
 from export.verify import verify
 from models.repository import Repository
 from models.tasks import Classification, Novelty, Regression
-from models.tensors import Array, Tensors
+from models.tensors import Array, Signature, Tensors, TensorSpec
 from tests.export import checkpoints, modules
 from training import scores
 
@@ -71,10 +71,11 @@ def test_they_are_published_judged_and_replayed(tmp_path: Path) -> None:
 def test_the_graph_computes_in_integers_by_channel_and_says_nothing_of_this_machine(int8: Path, tmp_path: Path) -> None:
     model = onnx.load(int8)
     kinds = {tensor.name: tensor for tensor in model.graph.initializer}
-    weights = [tensor for tensor in kinds.values() if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4]
-    assert weights
+    integers = [tensor for tensor in kinds.values() if tensor.data_type == onnx.TensorProto.INT8]
+    weights = [tensor for tensor in integers if len(tensor.dims) > 1]
+    assert [len(tensor.dims) for tensor in weights] == [2], "the convolution has one input channel and stays in float32"
     scales = [tensor for tensor in kinds.values() if tensor.name.endswith("weight_scale")]
-    assert any(list(scale.dims) == [weights[0].dims[0]] for scale in scales), "a scale for each output channel"
+    assert any(list(scale.dims) in ([weights[0].dims[0]], [weights[0].dims[1]]) and scale.dims[0] > 1 for scale in scales)
     assert all(abs(int(value)) <= 64 for value in onnx.numpy_helper.to_array(weights[0]).ravel()), "7 bits"
     data = int8.read_bytes()
     assert str(Path(__file__).parents[2]).encode() not in data
@@ -166,6 +167,27 @@ def test_a_graph_without_weights_gains_nothing_and_says_so(format: str, tmp_path
     plain = replace(source, module=Same().eval(), calibration=source.samples)
     with pytest.raises(ExportError, match=rf"{format}: expected .*, found none; \d+ bits would gain nothing"):
         exporter_of(format).export(plain, tmp_path / "model.onnx")
+
+
+def test_inputs_in_float32_stay_so_in_half_precision(tmp_path: Path) -> None:
+    class Scores(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (self.layers(x).softmax(-1),)
+
+    torch.manual_seed(0)
+    signature = Signature((TensorSpec("x", "FP32", (4,)),), (TensorSpec("y", "FP32", (3,)),), 8)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    source, exporter = ExportSource(Scores().eval(), signature, {"x": x}), exporter_of("onnx_fp16")
+    exporter.export(source, tmp_path / exporter.filename)
+    found = exporter.open(tmp_path / exporter.filename, signature)({"x": x})["y"]
+    expected = source.module(torch.from_numpy(x))[0].detach().numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+    assert (found != expected).any(), "it is not computed in float32"
 
 
 def test_how_much_worse_in_shares_of_each_task() -> None:
