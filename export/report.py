@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from export.publish import FormatResult, Publication
+from export.attempt import FormatResult
+from export.publish import Publication
 from export.tolerance import ALLOWED_FLOORS, LEAST_ULP
 from models.manifest import OutputParity, ParityReport
 

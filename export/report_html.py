@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from export.attempt import FormatResult
 from export.evidence import Histogram, Worst
-from export.publish import FormatResult, Publication
+from export.publish import Publication
 from models.content import ImageContent
 from models.manifest import OutputParity
 from models.tensors import Array, show_shape

@@ -7,7 +7,8 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from export.publish import FormatResult, Publication
+from export.attempt import FormatResult
+from export.publish import Publication
 
 #: Raised with every change that an older reader would misread.
 SCHEMA = 1

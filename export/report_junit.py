@@ -8,7 +8,8 @@ import re
 from datetime import UTC, datetime
 from xml.etree import ElementTree as Xml
 
-from export.publish import FormatResult, Publication
+from export.attempt import FormatResult
+from export.publish import Publication
 
 #: Characters that XML 1.0 cannot hold at all, however escaped (https://www.w3.org/TR/xml/#charsets).
 _UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

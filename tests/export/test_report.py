@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from export import report
-from export.publish import FormatResult, Publication
+from export.attempt import FormatResult
+from export.publish import Publication
 from export.subject import Subject
 from models.manifest import Artifact, EdgeParity, OutputParity, ParityReport
 from tests.export import checkpoints, modules

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from export import report_html, report_json, report_junit
+from export.attempt import FormatResult
 from export.exporter import Run
-from export.publish import FormatResult, Publication, publish
+from export.publish import Publication, publish
 from export.subject import Subject, of_checkpoint
 from export.torchscript import TorchScriptExporter
 from models.repository import Repository
