@@ -27,15 +27,20 @@ def fill(module: nn.Module, path: Path) -> str:
         raise ExportError(f"weights {path}: {error.strerror or error}") from error
     found = _read(data, path)
     expected = module.state_dict()
+    # Buffers that the module makes itself and does not save; files from before that was so still hold them.
+    unsaved = {name: buffer for name, buffer in module.named_buffers() if name not in expected}
+    kept = {name: found.pop(name) for name in unsaved if name in found}
     problems = [
         *_named("missing", [name for name in expected if name not in found and not _tied(name, expected, found)]),
         *_named("not the module's", [name for name in found if name not in expected]),
-        *_named("of another shape or dtype", _other_forms(expected, found)),
+        *_named("of another shape or dtype", _other_forms({**expected, **unsaved}, {**found, **kept})),
     ]
     if problems:
         raise ExportError(f"weights {path}: expected those of this module, found {'; '.join(problems)}")
     # Not strict: what is missing is another name of a tensor that is there.
     module.load_state_dict(found, strict=False)
+    for name, tensor in kept.items():
+        unsaved[name].copy_(tensor)
     return hashlib.sha256(data).hexdigest()
 
 

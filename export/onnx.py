@@ -37,6 +37,7 @@ class OnnxExporter:
             raise ExportError(f"onnx: expected {expected}, found {size:,}; export exported_program or torchscript")
         try:
             program = _program(source)
+            _keep_apart(program)
             _forget_paths(program)
             model = program.model_proto
             _check_opset(model, source.options.opset)
@@ -50,8 +51,9 @@ class OnnxExporter:
         path.write_bytes(data)
 
     def open(self, path: Path, signature: Signature, *, threads: int = 1) -> Run:
-        """Load with ONNX Runtime, with the optimisations it applies by default."""
+        """Load with ONNX Runtime, with the optimisations that serving asks for."""
         options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors: its warnings about unused initializers are no news for anybody here
@@ -118,6 +120,22 @@ def _check_batch_axis(model: onnx.ModelProto, signature: Signature) -> None:
                     "view or expand where x.shape[0] or -1 is meant, or for a sum over all rows, or give the signature "
                     "max_batch_size 1"
                 )
+
+
+def _keep_apart(program: ONNXProgram) -> None:
+    """Rename values inside the graph that are called as an input or output is.
+
+    The exporter calls a value after its operator, `embedding`, and gives inputs and outputs their names afterwards.
+    """
+    graph = program.model.graph
+    outside = [*graph.inputs, *graph.outputs]
+    names = {value.name for value in outside}
+    values = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    taken = names | {value.name for value in values}
+    for value in values:
+        if value.name in names and not any(value is other for other in outside):
+            value.name = next(name for count in itertools.count(1) if (name := f"{value.name}_{count}") not in taken)
+            taken.add(value.name)
 
 
 def _forget_paths(program: ONNXProgram) -> None:

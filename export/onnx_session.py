@@ -61,8 +61,9 @@ def open_onnx(path: Path, *, optimised: bool = True, threads: int = 1) -> OnnxSe
     options.log_severity_level = 4  # fatal: what goes wrong is raised, and told once
     # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    # As in serving: the level above it crashes the process on some graphs of float16.
+    options.graph_optimization_level = levels.ORT_ENABLE_LAYOUT if optimised else levels.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime has no common base for its errors

@@ -3,8 +3,8 @@
     python -m proofs.artifact_attack                 600 bit flips, every crafted package
 
 An honest version, signed, is spoilt in every way that crafted.py knows, and opened as the server opens it. Parsers are
-watched: ONNX Runtime, libtorch and numpy. Exit code 1 where one of them saw what it must not, a pickle ran, an error was
-not an operator's, or an honest version was refused.
+watched: ONNX Runtime, libtorch, torch.export and numpy. Exit code 1 where one of them saw what it must not, a pickle ran,
+an error was not an operator's, or an honest version was refused.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from models.repository import MANIFEST, SIGNATURE, Repository, RepositoryError
 from models.signing import Signer, Trust
 from proofs.crafted import Canary, Package, Scene, packages
+from serving.backends import exported_program
 from serving.backends.base import BackendError
 from serving.engine.finding import UnverifiedPolicy, open_version
 from serving.engine.replay import ReplayError
@@ -40,15 +41,22 @@ from tests import toys
 #: What the server says of a version that it cannot serve. Anything else would be a traceback in its log.
 _REFUSALS = (RepositoryError, BackendError, ReplayError, ConfigError)
 
+#: What the honest versions have, each to be opened.
+FORMATS = ("onnx", "torchscript", "exported_program")
+
 #: Seconds within which each package must be refused, on a busy machine too: a pipe or a device must not be waited for.
 _SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one attempt to open a version. `parsed` counts calls of parsers; `refusal` None: it opened."""
+    """What became of one attempt to open a version; `refusal` None: it opened.
+
+    `parsed` counts calls of parsers, `loaded` those of them that are a runtime's.
+    """
 
     parsed: int
+    loaded: int
     refusal: str | None
     fault: str | None
     seconds: float
@@ -71,6 +79,7 @@ class Outcome:
             "golden sample:": "golden replay",
             "not a golden sample": "numpy, without pickle",
             "cannot open it": "runtime",
+            "model.pt2: ": "rules of programs",
         }
         return next((name for mark, name in marks.items() if mark in text), "manifest")
 
@@ -84,7 +93,7 @@ class Repositories:
         self.required = Trust([key.public_key()], required=True)
         honest = root / "honest"
         for name, seed in (("toy", 0), ("toy", 1), ("other", 2)):
-            version = toys.publish(honest, name, seed=seed, formats=("onnx", "torchscript"))
+            version = toys.publish(honest, name, seed=seed, formats=FORMATS)
             data = (version.path / MANIFEST).read_bytes()
             (version.path / SIGNATURE).write_bytes(Signer(key).sign(data))
         self._honest = honest
@@ -103,18 +112,17 @@ class Repositories:
 
 def attempt(scene: Scene, trust: Trust | None, format: str) -> Outcome:
     """Open version 1 of the toy as the server does, with its parsers watched."""
-    parsed = 0
+    calls: Counter[str] = Counter()
 
-    def watched(parser: Callable[..., Any]) -> Callable[..., Any]:  # Any: three parsers, three signatures
+    def watched(parser: Callable[..., Any]) -> Callable[..., Any]:  # Any: each parser has a signature of its own
         def call(*given: Any, **named: Any) -> Any:
-            nonlocal parsed
-            parsed += 1
+            calls[parser.__module__] += 1
             return parser(*given, **named)
 
         return call
 
     began, refusal, fault = time.monotonic(), None, None
-    parsers = ((onnxruntime, "InferenceSession"), (torch.jit, "load"), (np, "load"))
+    parsers = ((onnxruntime, "InferenceSession"), (torch.jit, "load"), (exported_program, "load_pt2"), (np, "load"))
     with contextlib.ExitStack() as watch:
         for place, name in parsers:
             watch.enter_context(mock.patch.object(place, name, watched(getattr(place, name))))
@@ -127,7 +135,7 @@ def attempt(scene: Scene, trust: Trust | None, format: str) -> Outcome:
             refusal = str(error)
         except Exception as error:  # noqa: BLE001 - whatever else it is, it is what this program looks for
             fault = f"{type(error).__name__}: {error}"
-    return Outcome(parsed, refusal, fault, time.monotonic() - began)
+    return Outcome(calls.total(), calls.total() - calls[np.load.__module__], refusal, fault, time.monotonic() - began)
 
 
 def flip_bits(repositories: Repositories, flips: int, seed: int) -> tuple[Counter[str], list[str]]:
@@ -144,12 +152,10 @@ def flip_bits(repositories: Repositories, flips: int, seed: int) -> tuple[Counte
             file.write_bytes(honest[:place] + bytes([honest[place] ^ 1 << bit]) + honest[place + 1 :])
             where = f"bit {bit} of byte {place} of {file.name}"
             outcome = attempt(scene, repositories.required, "onnx")
-            wrong += [f"{where}: {problem}" for problem in _problems(outcome, before=True)]
+            wrong += [f"{where}: {problem}" for problem in _problems(outcome, "before")]
             lines[outcome.line] += 1
             if file.name not in (MANIFEST, SIGNATURE):  # these checksums alone protect, without any signature
-                wrong += [
-                    f"{where}, unsigned: {problem}" for problem in _problems(attempt(scene, None, "onnx"), before=True)
-                ]
+                wrong += [f"{where}, unsigned: {problem}" for problem in _problems(attempt(scene, None, "onnx"), "before")]
             file.write_bytes(honest)
         honest_again = attempt(scene, repositories.required, "onnx")
         if honest_again.refusal or honest_again.fault:
@@ -161,28 +167,29 @@ def attack(repositories: Repositories, package: Package) -> tuple[str, str, list
     """Try one package with signatures required and without any; return both lines of defence and what went wrong."""
     with repositories.copy() as scene:
         package.make(scene)
-        signed = attempt(scene, repositories.required, "onnx")
-        wrong = [f"signatures required: {problem}" for problem in _problems(signed, before=True)]
+        signed = attempt(scene, repositories.required, package.formats[0])
+        wrong = [f"signatures required: {problem}" for problem in _problems(signed, "before")]
         lines = []
-        for format in ("onnx", "torchscript"):
+        for format in package.formats:
             unsigned = attempt(scene, None, format)
-            before = package.without_signature == "before"
-            wrong += [f"no signatures, {format}: {problem}" for problem in _problems(unsigned, before=before)]
+            problems = _problems(unsigned, package.without_signature)
+            wrong += [f"no signatures, {format}: {problem}" for problem in problems]
             lines.append(unsigned.line)
         if scene.canary.exists():
             wrong.append("its code ran")
     return signed.line, " / ".join(dict.fromkeys(lines)), wrong
 
 
-def _problems(outcome: Outcome, *, before: bool) -> list[str]:
-    """Return what is wrong with an outcome; `before` says that it had to be refused before any parser."""
+def _problems(outcome: Outcome, expected: Literal["before", "unloaded", "harmless"]) -> list[str]:
+    """Return what is wrong with an outcome; crafted.py says what is expected."""
     found = []
     if outcome.fault is not None:
         found.append(f"not an operator's error: {outcome.fault}")
-    if before and outcome.refusal is None and outcome.fault is None:
+    if expected != "harmless" and outcome.refusal is None and outcome.fault is None:
         found.append("opened")
-    if before and outcome.parsed:
-        found.append(f"{outcome.parsed} calls of parsers")
+    calls = {"before": outcome.parsed, "unloaded": outcome.loaded, "harmless": 0}[expected]
+    if calls:
+        found.append(f"{calls} calls of parsers")
     if outcome.seconds > _SECONDS:
         found.append(f"took {outcome.seconds:.0f} s")
     return found
@@ -192,7 +199,7 @@ def prove_the_prover(repositories: Repositories) -> list[str]:
     """Return what is wrong with the watch itself: an honest version must be parsed, and a pickle's canary must sing."""
     wrong = []
     with repositories.copy() as scene:
-        for format in ("onnx", "torchscript"):
+        for format in FORMATS:
             outcome = attempt(scene, repositories.required, format)
             if outcome.parsed != 2 or outcome.line != "opened":
                 wrong.append(
@@ -218,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines, found = flip_bits(repositories, arguments.flips, arguments.seed)
         wrong += found
         crafted = packages()
-        say(f"{'package':<58} {'signatures required':<22} none required (onnx / torchscript)\n")
+        say(f"{'package':<58} {'signatures required':<22} none required, in each format\n")
         for package in crafted:
             signed, unsigned, found = attack(repositories, package)
             wrong += [f"{package.name}: {problem}" for problem in found]

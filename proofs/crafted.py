@@ -1,7 +1,8 @@
 """Packages that an attacker would lay into the model repository, each made from an honest version.
 
 A package says what must become of it where no signature is asked for: `before`, it is refused before any parser sees a
-byte; or `harmless`, its maker could make every checksum right, so a parser may see it, and nothing may come of that.
+byte; `unloaded`, it is refused before a runtime is given the model, though its golden sample may have been read; or
+`harmless`, its maker could make every checksum right, so a parser may see it, and nothing may come of that.
 Where signatures are required, every one of them must be refused before any parser.
 """
 
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from models.repository import sha256_of
 from models.signing import Signer
+from proofs import crafted_programs
 from tests import toys
 
 Json = dict[str, Any]  # Any: a manifest on its way to being wrong
@@ -55,11 +57,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One crafted package."""
+    """One crafted package, to be opened in each of these formats."""
 
     name: str
     make: Callable[[Scene], object]
-    without_signature: Literal["before", "harmless"] = "before"
+    without_signature: Literal["before", "unloaded", "harmless"] = "before"
+    formats: tuple[str, ...] = ("onnx", "torchscript")
 
 
 class Canary:
@@ -74,7 +77,17 @@ class Canary:
 
 def packages() -> list[Package]:
     """Return all packages."""
-    return [*_names(), *_files(), *_manifests(), *_exchanges(), *_signatures(), *_external(), *_pickles(), *_archives()]
+    return [
+        *_names(),
+        *_files(),
+        *_manifests(),
+        *_exchanges(),
+        *_signatures(),
+        *_external(),
+        *_pickles(),
+        *_archives(),
+        *_programs(),
+    ]
 
 
 def _names() -> list[Package]:
@@ -355,3 +368,18 @@ def _archives() -> list[Package]:
         Package("archive: declares 4 GB", declared),
         Package("archive: an array of 8 TB", header, "harmless"),
     ]
+
+
+def _programs() -> list[Package]:
+    """Exported programs in which something would run; their checksums are right."""
+
+    def crafted(craft: Callable[[crafted_programs.Records, Path], crafted_programs.Records]) -> Callable[[Scene], object]:
+        def edit(scene: Scene) -> None:
+            path = scene.folder / "model.pt2"
+            path.write_bytes(crafted_programs.archive(craft(crafted_programs.records_of(path), scene.canary)))
+            scene.reseal()
+
+        return edit
+
+    programs = crafted_programs.programs().items()
+    return [Package(f"program: {name}", crafted(craft), "unloaded", ("exported_program",)) for name, craft in programs]

@@ -109,6 +109,9 @@ def _options(*, threads: int) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS
+    # The level after this one, the default, rewrites nothing but float16, and crashes the process on some such graphs:
+    # a transformer's layer of 16 bits does it in ONNX Runtime 1.32.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT
     # A thread that spins while it waits for work burns a core when nobody asks anything.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Weights in a file beside the artifact have no checksum: there is no folder in which they could be found.

@@ -56,6 +56,24 @@ def test_a_tied_weight_may_be_there_once(tmp_path: Path) -> None:
     assert torch.equal(module.head.weight, torch.ones(5, 3))
 
 
+class Positioned(nn.Module):
+    """A module that makes a buffer itself and does not save it; earlier versions of it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("places", torch.arange(4), persistent=False)
+
+
+def test_a_buffer_that_is_not_saved_any_more_may_be_there(tmp_path: Path) -> None:
+    module = Positioned()
+    state = {**Positioned().state_dict(), "places": torch.arange(4) + 1}
+    fill(module, of_safetensors(state, tmp_path))
+    assert torch.equal(module.get_buffer("places"), torch.arange(4) + 1)
+    with pytest.raises(ExportError, match=r"of another shape or dtype: places \(expected int64 \[4\], found int64 \[5\]\)"):
+        fill(module, of_safetensors({**state, "places": torch.arange(5)}, tmp_path))
+
+
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     state = dict(network().state_dict())
     del state["0.bias"]

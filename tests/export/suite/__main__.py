@@ -1,0 +1,7 @@
+"""`python -m tests.export.suite`."""
+
+import sys
+
+from tests.export.suite.command import main
+
+sys.exit(main())
