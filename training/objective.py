@@ -41,3 +41,14 @@ def merit(task: Task, scores: Mapping[str, float]) -> tuple[float, ...]:
             return (-scores["rmse"],)
         case Novelty():
             return (-scores["loss"],)
+
+
+def judged_by(task: Task) -> tuple[str, int]:
+    """Return the name of the score that merit begins with, and 1 where more of it is better, −1 where less is."""
+    match task:
+        case Classification():
+            return "accuracy", 1
+        case Regression():
+            return "rmse", -1
+        case Novelty():
+            return "loss", -1

@@ -44,9 +44,9 @@ def schedule_of(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler
             return ConstantLR(optimizer, factor=1.0)
         case _:
             low, high = _momenta(recipe.momentum)
-            return OneCycleLR(
-                optimizer, recipe.learning_rate, steps, pct_start=_RISING, base_momentum=low, max_momentum=high
-            )
+            # Of a rise that would be over before the first step, torch computes the slope, and divides by zero.
+            rising = 0.5 if _RISING * steps == 1 else _RISING
+            return OneCycleLR(optimizer, recipe.learning_rate, steps, pct_start=rising, base_momentum=low, max_momentum=high)
 
 
 def _momenta(momentum: float) -> tuple[float, float]:

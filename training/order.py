@@ -88,9 +88,7 @@ def order_of(spec: ModelSpec, arguments: argparse.Namespace) -> Order:
     """Return the run that is wanted; raise UsageError, RecipeError, DeviceError or CheckpointError."""
     was = _interrupted(spec.name, arguments)
     run = None if was is None else was.run
-    seed = _said(arguments.seed, run.seed if run else 0)
-    if not 0 <= seed <= _MAX_SEED:
-        raise UsageError(f"seed: expected 0 to {_MAX_SEED}, found {seed}")
+    seed = checked_seed(_said(arguments.seed, run.seed if run else 0))
     # torchrun knows itself how many processes there are.
     devices = _said(arguments.devices, run.processes if run and not in_torchrun() else None)
     placement = place(_said(arguments.device, run.device if run else "auto"), devices, arguments.strategy)
@@ -110,6 +108,13 @@ def order_of(spec: ModelSpec, arguments: argparse.Namespace) -> Order:
         path=checkpoint.new_path(arguments.checkpoints, spec.name) if was is None else _finished(was.path),
         resumed=was is not None,
     )
+
+
+def checked_seed(seed: int) -> int:
+    """Return a seed that torch takes; raise UsageError for any other."""
+    if not 0 <= seed <= _MAX_SEED:
+        raise UsageError(f"seed: expected 0 to {_MAX_SEED}, found {seed}")
+    return seed
 
 
 def _interrupted(model: str, arguments: argparse.Namespace) -> Unfinished | None:

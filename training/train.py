@@ -69,12 +69,14 @@ def train(
     loggers: Sequence[Logger] = (),
     keep: Path | None = None,
     resumed: bool = False,
+    score: bool = True,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Trained:
     """Train on the train split, keep the weights that do best on the validation split, and score them on the test split.
 
     The recipe is the spec's own unless given; callbacks and loggers are Lightning's. The run's state is kept in the folder
-    `keep` after every epoch; `resumed` goes on from what is there. `tell` hears what is not as it was asked for. torch's,
+    `keep` after every epoch; `resumed` goes on from what is there. Without `score` the test split stays unseen: a search
+    that chose by it would leave nothing to test with. `tell` hears what is not as it was asked for. torch's,
     numpy's and Python's random states and torch's settings are afterwards as they were. Several processes all run this; see
     devices.py.
 
@@ -108,7 +110,7 @@ def train(
         fit(trainer, task, batches, validation, keep if resumed else None)
         network = task.network.cpu().eval()
         scores: dict[str, Score] = {}
-        if placement.seat.rank == 0:
+        if score and placement.seat.rank == 0:
             scores = evaluate(predict_with(spec, network), scoring_loader(splits[2]), spec.task)
     values = {name: score.value for name, score in scores.items()}
     origin = origin_of(spec.name, recipe, seed=seed, data=datasets.checksum, scores=values)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.spec import Recipe
+from models.spec import SCHEDULES, Recipe
 from training.optimize import optimizer_of, schedule_of
 
 RECIPE = Recipe(epochs=1, batch_size=1, learning_rate=0.1, weight_decay=0.3)
@@ -67,3 +67,16 @@ def test_the_usual_momentum_moves_as_torchs_own_does() -> None:
         own.step()
         schedule.step()
     assert list(zip(*course(RECIPE), strict=True)) == expected  # to the last bit
+
+
+@pytest.mark.parametrize("steps", range(1, 10))
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_run_of_few_steps_has_a_course_too(schedule: str, steps: int) -> None:
+    recipe = replace(RECIPE, schedule=schedule)
+    optimizer = optimizer_of(recipe, nn.Linear(2, 2))
+    course_of_it = schedule_of(recipe, optimizer, steps)
+    for step in range(steps):
+        assert 0 <= optimizer.param_groups[0]["lr"] <= recipe.learning_rate
+        optimizer.step()
+        if step < steps - 1:
+            course_of_it.step()
