@@ -22,6 +22,7 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS = {
     "train": Subcommand("training.command", "train a model on its data and write a checkpoint", "train"),
+    "evaluate": Subcommand("training.evaluate_command", "score a checkpoint or version on its test split", "train"),
     "export": Subcommand("export.command", "turn a checkpoint into checked artifacts and publish them", "export"),
     "import": Subcommand("export.adopt", "publish somebody else's ONNX file, tried in every way there is", "export"),
     "verify": Subcommand("export.verify", "check a published version again: checksums, signature, golden sample", None),
