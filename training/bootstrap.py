@@ -28,26 +28,13 @@ def interval(
 
     `strata` [samples] are groups whose sizes stay as they are in every draw, as that of familiar and foreign samples.
     """
-    found = draws(lambda rows: np.array([statistic(rows)]), samples, strata=strata, resamples=resamples, seed=seed)
-    low, high = np.quantile(found[:, 0], (0.025, 0.975))
-    return float(low), float(high)
-
-
-def draws(
-    statistic: Callable[[Array], Array],
-    samples: int,
-    *,
-    strata: Array | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Array:
-    """Return what `statistic` gives for every draw, FLOAT64 [resamples, k]: k numbers of the same samples at once."""
     if samples < 1:
         raise ValueError(f"samples: expected 1 or more, found {samples}")
     choices = np.random.default_rng(seed)
     groups = [np.arange(samples)] if strata is None else [np.flatnonzero(strata == group) for group in np.unique(strata)]
-    found = []
-    for _ in range(resamples):
+    found = np.empty(resamples)
+    for draw in range(resamples):
         indices = [group[choices.integers(0, group.size, group.size)] for group in groups]
-        found.append(statistic(np.concatenate(indices)))
-    return np.asarray(found, np.float64)
+        found[draw] = statistic(np.concatenate(indices))
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(low), float(high)

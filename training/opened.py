@@ -94,7 +94,7 @@ def of_version(spec: ModelSpec, word: str, places: Places) -> Subject:
     notes: tuple[str, ...] = ()
     if spec.task.output in artifact.random:
         notes = (f"{name}: {spec.task.output} is another each time: a random output, so its scores are too",)
-    predict = _answering(f"{name} ({artifact.format})", run, manifest.signature, spec.task.output)
+    predict = answering(f"{name} ({artifact.format})", run, manifest.signature, spec.task.output)
     return Subject(name, artifact.format, version.digest, manifest.origin, predict, notes)
 
 
@@ -132,8 +132,12 @@ def _open(name: str, version: ModelVersion, places: Places) -> tuple[Artifact, R
     raise SubjectError(f"{name}: cannot be opened here: {'; '.join(missing) or 'it holds no artifact'}")
 
 
-def _answering(name: str, run: Run, signature: Signature, output: str) -> Predict:
-    """Return an artifact as a function of a batch of any size; what it raises is SubjectError."""
+def answering(name: str, run: Run, signature: Signature, output: str) -> Predict:
+    """Return an artifact as a function of a batch of any size; what it raises is SubjectError.
+
+    Under `max_batch_size` 0 a signature without an axis for samples is asked about one by one. One whose first axis is free,
+    since its rows look at each other, is asked about a whole batch at once, as the network was in training.
+    """
 
     def ask(request: dict[str, Array]) -> Tensor:
         try:
@@ -152,7 +156,7 @@ def _answering(name: str, run: Run, signature: Signature, output: str) -> Predic
             size = signature.max_batch_size
             return torch.cat([ask(rows_of(arrays, start, start + size)) for start in range(0, rows, size)])
         if all(arrays[spec.name].ndim == len(spec.shape) for spec in signature.inputs):
-            return ask(arrays)  # its rows look at each other: one request is a whole batch, as in training
+            return ask(arrays)
         return torch.stack([ask({one: array[row, ...] for one, array in arrays.items()}) for row in range(rows)])
 
     return predict

@@ -77,7 +77,8 @@ def reliability(found: Calibration) -> Plot:
 def predicted(answers: Array, targets: Array, unit: str) -> Plot:
     """Return a point for each sample: the answer against the truth."""
     figure, axes = _figure(5, 5)
-    axes.scatter(targets, answers, s=6, color=_BLUE, alpha=max(0.1, min(0.8, 300 / len(targets))), linewidths=0)
+    axes.scatter(targets, answers, s=6, color=_BLUE, alpha=max(0.25, min(0.8, 300 / len(targets))), linewidths=0)
+    axes.locator_params(nbins=5)
     ends = float(min(targets.min(), answers.min())), float(max(targets.max(), answers.max()))
     axes.plot(ends, ends, color=_GREY, linestyle="--", linewidth=1)
     axes.set_xlabel(f"truth, {unit}", parse_math=False)
