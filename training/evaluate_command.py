@@ -13,6 +13,7 @@ exit codes:
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,7 +97,12 @@ def _check_format(subjects: list[Subject], format: str | None) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Make the folder of the report; raise ReportError where that cannot be, before anything is computed."""
+    """Make the folder of the report; raise ReportError where that or the report cannot be, before anything is computed."""
+    try:
+        importlib.import_module("training.report_html")
+    except ModuleNotFoundError as error:
+        remedy = "install it with: pip install 'sameway[train]'"
+        raise ReportError(f"--report: needs the package {error.name!r}; {remedy}") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder)

@@ -73,7 +73,8 @@ class Letters(nn.Module):
         self.embedding = nn.Embedding(256, len(LABELS), padding_idx=0)
 
     def forward(self, text: Tensor) -> Tensor:
-        return self.embedding(text.long()).sum(1) / (text > 0).sum(1, keepdim=True)
+        logits: Tensor = self.embedding(text.long()).sum(1) / (text > 0).sum(1, keepdim=True)
+        return logits
 
 
 class One(nn.Module):

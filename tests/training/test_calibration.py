@@ -77,7 +77,7 @@ def test_probabilities_stay_and_logits_become_some() -> None:
     chances = np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
     np.testing.assert_allclose(probabilities(chances), chances)
     np.testing.assert_allclose(
-        probabilities(np.array([[2.0, 0.0], [1000.0, -1000.0]])), [[0.880797, 0.119203], [1, 0]], 1e-5
+        probabilities(np.array([[2.0, 0.0], [1000.0, -1000.0]])), [[0.880797, 0.119203], [1.0, 0.0]], 1e-5
     )
     halves = np.array([[0.2002, 0.7998]], np.float16)  # whose sum is not quite 1
     assert probabilities(halves).sum() == pytest.approx(1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.tasks import Classification, Novelty, Regression
+from models.tasks import Classification, Novelty, Regression, Task
 from models.tensors import Array
 from training.mcnemar import p_value
 from training.paired import compare, verdict
@@ -35,7 +35,11 @@ def test_decisions_are_compared_by_mcnemars_exact_test() -> None:
 def test_a_model_is_not_better_than_itself() -> None:
     targets = CHOICES.integers(0, 2, 50)
     numbers = CHOICES.normal(size=50)
-    tasks = [(DECISIONS, one_hot(targets)), (Regression("price", "USD"), numbers), (Novelty("novelty"), numbers)]
+    tasks: list[tuple[Task, Array]] = [
+        (DECISIONS, one_hot(targets)),
+        (Regression("price", "USD"), numbers),
+        (Novelty("novelty"), numbers),
+    ]
     for task, answers in tasks:
         found = compare(task, answers, answers, targets)
         assert (found.difference, found.better) == (0, None)
