@@ -20,7 +20,7 @@ def test_an_artifact_answers_as_it_was_published(format: str, tmp_path: Path) ->
 def test_a_format_that_nobody_here_knows_is_not_here(tmp_path: Path) -> None:
     version = toys.publish(tmp_path, formats=["torchscript"])
     later = replace(version.manifest.artifacts[0], format="of_later")
-    with pytest.raises(NotHere, match="format: expected one of onnx, .*, found 'of_later'"):
+    with pytest.raises(NotHere, match=r"format: expected one of onnx, .*, found 'of_later'"):
         opened(version, later)
 
 
