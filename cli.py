@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "train": Subcommand("training.command", "train a model on its data and write a checkpoint", "train"),
     "tune": Subcommand("training.tune_command", "search for a better recipe, and write the best", "train"),
     "new": Subcommand("training.new", "start a model of your own: a folder that trains, exports and serves at once", None),
+    "evaluate": Subcommand("training.evaluate_command", "score a checkpoint or version on its test split", "train"),
     "export": Subcommand("export.command", "turn a checkpoint into checked artifacts and publish them", "export"),
     "import": Subcommand("export.adopt", "publish somebody else's ONNX file, tried in every way there is", "export"),
     "verify": Subcommand("export.verify", "check a published version again: checksums, signature, golden sample", None),

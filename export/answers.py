@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export import mcnemar
 from export.exporter import Run
 from export.held_out import Samples
 from export.tolerance import difference
 from models.content import LabelContent
 from models.manifest import Artifact, Manifest
 from models.tensors import Array, Signature, Tensors, rows_of
+from training import mcnemar
 
 #: Calls of which the median is told; of each version in turn, so that whatever else the machine does hits both.
 _CALLS = 50

@@ -19,7 +19,7 @@ from export import answers, diff_report, difference, held_out, version_path
 from export.diff_report import Difference
 from export.exporter import ExportError, Run, first_line
 from export.held_out import Samples
-from export.verify import NotHere, opened
+from export.opening import NotHere, opened
 from models.manifest import Artifact
 from models.repository import ModelVersion, RepositoryError
 from models.tensors import Array, Signature, Tensors

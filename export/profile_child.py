@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from export.exporter import Run, first_line
-from export.verify import NotHere, opened
+from export.opening import NotHere, opened
 from models.repository import ModelVersion, Repository, RepositoryError
 from models.tensors import Signature, Tensors
 

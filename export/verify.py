@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from export import version_path
-from export.exporter import ExportError, Run, exporter_of, first_line
+from export.exporter import ExportError, first_line
+from export.opening import NotHere, opened
 from export.tolerance import difference
 from models import chance
 from models.content import Content, ContentError
@@ -26,10 +27,6 @@ from models.manifest import Artifact
 from models.repository import MANIFEST, SIGNATURE, ModelVersion, RepositoryError
 from models.signing import SigningError, Trust, trusted_keys
 from models.tensors import Signature, SignatureError, Tensors, rows_of
-
-
-class NotHere(Exception):
-    """An artifact cannot be checked on this machine; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +84,6 @@ def exit_code(checks: Sequence[Check], *, every: bool) -> int:
     artifacts = [check for check in checks if check.format]
     unchecked = [check for check in artifacts if check.passed is None]
     return 2 if len(unchecked) == len(artifacts) or (every and unchecked) else 0
-
-
-def opened(version: ModelVersion, artifact: Artifact, *, threads: int = 1) -> Run:
-    """Open an artifact as a stranger would; raise NotHere where its runtime is missing, ExportError where it is refused."""
-    path = version.artifact_path(artifact)
-    if path.suffix == ".onnx":
-        from export.onnx_session import open_onnx
-
-        return open_onnx(path, threads=threads).run
-    try:
-        exporter = exporter_of(artifact.format)
-    except ExportError as error:  # an unknown format, as by a later Sameway, or a package that is missing
-        raise NotHere(str(error)) from error
-    return exporter.open(path, version.manifest.signature, threads=threads)
 
 
 def _artifact(version: ModelVersion, artifact: Artifact, golden: tuple[Tensors, Tensors]) -> list[Check]:

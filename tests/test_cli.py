@@ -104,6 +104,7 @@ def test_ctrl_c_while_a_subcommand_runs_is_exit_code_130(name: str, monkeypatch:
 
     words = {
         "train": ["toy"],
+        "evaluate": ["toy"],
         "export": ["toy"],
         "import": ["model.onnx", "--name", "toy"],
         "verify": ["models/toy/1"],

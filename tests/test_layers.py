@@ -18,8 +18,16 @@ STAGES = ("models", "training", "export", "serving", "loadtests", "proofs")
 #: Stage → what of the other stages it may import, as prefixes of module names. Everything may import itself.
 DIRECTIONS = {
     "models": (),
-    "training": ("models", "export.exporter"),
-    "export": ("models", "training.checkpoint", "training.origin", "training.scores", "training.bootstrap"),
+    # `evaluate` scores published versions too: it finds and opens them as `verify` does.
+    "training": ("models", "export.exporter", "export.opening", "export.version_path"),
+    "export": (
+        "models",
+        "training.checkpoint",
+        "training.origin",
+        "training.scores",
+        "training.bootstrap",
+        "training.mcnemar",
+    ),
     "serving": ("models",),
     "loadtests": ("models",),
     # The attack on artifacts opens them as the server does, with its parsers watched; all others ask a server process.

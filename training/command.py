@@ -20,7 +20,7 @@ from training.checkpoint import Checkpoint, CheckpointError
 from training.devices import DeviceError, rank
 from training.order import Order, UsageError, add_arguments, order_of
 from training.progress import ProgressBar, ProgressLines
-from training.scores import Score
+from training.scores import words
 from training.surroundings import ProcessLost
 from training.task import TrainingError
 from training.train import Trained, train
@@ -88,7 +88,7 @@ def _write_line(line: str) -> None:
 
 
 def _summary(trained: Trained, saved: Checkpoint) -> str:
-    scores = "\n".join(f"{trained.origin.model}: test {_words(name, score)}" for name, score in trained.scores.items())
+    scores = "\n".join(f"{trained.origin.model}: test {words(name, score)}" for name, score in trained.scores.items())
     validation = ", ".join(f"{name} {value:.4f}" for name, value in trained.validation.items())
     return (
         f"{scores}\n"
@@ -96,12 +96,6 @@ def _summary(trained: Trained, saved: Checkpoint) -> str:
         f"trained in {trained.seconds:.1f} s on {trained.device}, seed {trained.origin.seed}\n"
         f"checkpoint {saved.path}"
     )
-
-
-def _words(name: str, score: Score) -> str:
-    factor, unit, places = (100, " %", 2) if score.unit is None else (1, f" {score.unit}".rstrip(), 4)
-    value, low, high = (f"{factor * bound:.{places}f}" for bound in (score.value, score.low, score.high))
-    return f"{name} {value}{unit} (95 % interval {low} to {high}{unit}, {score.samples:,} samples)"
 
 
 def _warn(message: str) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.spec import ModelSpec
 from models.tasks import Task
+from models.tensors import Array
 from training.loaders import Batch
 from training.scores import Score, scores
 
@@ -16,12 +17,17 @@ Predict = Callable[[dict[str, Tensor]], Tensor]
 
 def evaluate(predict: Predict, batches: Iterable[Batch], task: Task) -> dict[str, Score]:
     """Return the task's scores over all batches; raise ValueError for answers that are none of the task's."""
+    return scores(task, *answers_of(predict, batches))
+
+
+def answers_of(predict: Predict, batches: Iterable[Batch]) -> tuple[Array, Array]:
+    """Return the answers to all samples, in their order, and their targets, one row each."""
     answers, targets = [], []
     with torch.inference_mode():
         for inputs, target in batches:
             answers.append(predict(inputs).cpu())
             targets.append(target)
-    return scores(task, torch.cat(answers).numpy(), torch.cat(targets).numpy())
+    return torch.cat(answers).numpy(), torch.cat(targets).numpy()
 
 
 def predict_with(spec: ModelSpec, network: nn.Module) -> Predict:

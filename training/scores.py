@@ -32,6 +32,18 @@ class Score:
     unit: str | None = None
 
 
+def words(name: str, score: Score) -> str:
+    """Return a score as people read it, with its interval: a share in percent, a number in its unit."""
+    value, low, high = (number(bound, score.unit) for bound in (score.value, score.low, score.high))
+    unit = " %" if score.unit is None else f" {score.unit}".rstrip()
+    return f"{name} {value}{unit} (95 % interval {low} to {high}{unit}, {score.samples:,} samples)"
+
+
+def number(value: float, unit: str | None) -> str:
+    """Return the digits of a score that is measured in that unit: of a share, those of its percentage."""
+    return f"{100 * value:.2f}" if unit is None else f"{value:.4f}"
+
+
 def scores(task: Task, answers: Array, targets: Array) -> dict[str, Score]:
     """Return every score of the task; the first is the one that decides. Raise ValueError for answers of another shape.
 

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from export.mcnemar import p_value
+from training.mcnemar import p_value
 
 
 @pytest.mark.parametrize("split", [(0, 0), (1, 0), (0, 6), (3, 8), (10, 2), (7, 7)])
