@@ -104,6 +104,8 @@ def test_ctrl_c_while_a_subcommand_runs_is_exit_code_130(name: str, monkeypatch:
 
     words = {
         "train": ["toy"],
+        "tune": ["toy"],
+        "new": ["toy", "--task", "regression"],
         "evaluate": ["toy"],
         "export": ["toy"],
         "import": ["model.onnx", "--name", "toy"],

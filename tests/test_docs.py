@@ -1,7 +1,9 @@
 """Every command that the README and the docs show is run: here, in order, as a reader would type it, or by `.ci/run`."""
 
+import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import ssl
@@ -35,15 +37,48 @@ RUN_ELSEWHERE = {
 }
 
 
+#: Pages that change the tree itself: a reader's checkout, here a copy of it.
+IN_A_TREE = {"adding-a-model.md"}
+
+#: A block of commands, or a file that the page has its reader write: its name stands on the line before.
+BLOCK = re.compile(r"^(?:`(?P<file>[\w/]+\.py)`:\n\n)?```(?P<kind>sh|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
 def commands(page: Path) -> list[str]:
-    """Return the commands of a page's `sh` blocks, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    """Return the commands of a page's `sh` blocks, without their comments, and `write FILE` for each file it shows."""
+    found = []
+    for block in BLOCK.finditer(page.read_text()):
+        if block["kind"] == "sh":
+            lines = [re.sub(r"\s+#.*", "", line).strip() for line in block["text"].splitlines()]
+            found += [line for line in lines if line]
+        elif block["file"]:
+            found.append(f"write {block['file']}")
+    return found
+
+
+def shown(page: Path, file: str) -> str:
+    """Return the text of a file that the page shows."""
+    return next(block["text"] for block in BLOCK.finditer(page.read_text()) if block["file"] == file)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Copy the project's sources, and return the variables with which `sameway` and pytest run those."""
+    ignored = shutil.ignore_patterns("__pycache__", "[0-9]*", ".*")
+    for name in ("models", "training", "export", "serving", "loadtests", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)
+    for name in ("cli.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    return {**os.environ, "PYTHONPATH": str(folder)}
 
 
 def run(
-    command: str, *, port: int, management: int, folder: Path, variables: dict[str, str]
+    command: str,
+    *,
+    port: int,
+    management: int,
+    folder: Path,
+    variables: dict[str, str],
+    environment: dict[str, str] | None = None,
 ) -> "subprocess.Popen[bytes] | None":
     """Run one command with our own `sameway` and ports; return the process of a server, which goes on.
 
@@ -52,15 +87,15 @@ def run(
     assigned = re.fullmatch(r"(\w+)=\$\((.*)\)", command)
     given = string.Template(assigned[2] if assigned else command).safe_substitute(variables)
     words = shlex.split(given.replace("8000", str(port)).replace("9000", str(management)))
-    if words[0] == "sameway":
-        words[0] = str(Path(sys.executable).with_name("sameway"))
+    if words[0] in ("sameway", "pytest"):
+        words[0] = str(Path(sys.executable).with_name(words[0]))
     if "serve" in words[:2]:
-        server = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL, env=environment)
         wait_until_ready(port, server, tls="--tls-certificate" in words)
         return server
     if words[0] == "curl":
         words[1:1] = ["--silent", "--show-error", "--fail"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     if assigned:
         variables[assigned[1]] = done.stdout.strip()
@@ -83,6 +118,7 @@ def wait_until_ready(port: int, server: "subprocess.Popen[bytes]", *, tls: bool)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
+    environment = tree(tmp_path) if page.name in IN_A_TREE else None
     image, label = demo.held_out()  # what `make demo` leaves behind
     (tmp_path / ".demo").mkdir()
     (tmp_path / ".demo" / f"digit-{label}.png").write_bytes(spec.find("digits").content.input.write({"image": image[None]}))
@@ -96,7 +132,13 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
                 file, words = RUN_ELSEWHERE[command]
                 assert words in (ROOT / file).read_text(), f"{command}: {file} does not run it any more"
                 continue
-            server = run(command, port=port, management=management, folder=tmp_path, variables=variables)
+            if command.startswith("write "):
+                file = command.removeprefix("write ")
+                (tmp_path / file).write_text(shown(page, file))
+                continue
+            server = run(
+                command, port=port, management=management, folder=tmp_path, variables=variables, environment=environment
+            )
             if server is not None:
                 servers.append(server)
     finally:
