@@ -1,4 +1,4 @@
-"""diamonds: the price of a cut diamond, of its weight, grades and measures. A regression on a table; its card is README.md."""
+"""diamonds: the price of a cut diamond, of its weight, grades and measures. Regression on a table; its card is README.md."""
 
 from models.content import Content, RecordContent, RecordField, ValueContent
 from models.diamonds import data, model

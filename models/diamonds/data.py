@@ -50,32 +50,35 @@ class Diamonds(Dataset[tuple[dict[str, Tensor], Tensor]]):
 
 def datasets(data_dir: Path | None = None) -> Datasets:
     """Return the splits of a folder's table or, without one, of the wheel's; raise DataError for a damaged one."""
+    train, validation, test = splits(data_dir)
+    checksum = _checksum((train, validation, test))
+    if data_dir is None and checksum != _SPLITS_SHA256:
+        raise DataError(f"splits of {table.NAME}: expected sha256 {_SPLITS_SHA256}, found {checksum}")
+    return Datasets(train, validation, test, checksum)
+
+
+def samples(count: int, data_dir: Path | None = None) -> dict[str, Array]:
+    """Return the first `count` rows of the test split, in the order of their hashes; ValueError if it has fewer."""
+    _, _, test = splits(data_dir)
+    if count > len(test):
+        raise ValueError(f"count: expected at most {len(test)} samples, found {count}")
+    return {"numbers": test.numbers[:count].numpy(), "grades": test.grades[:count].numpy()}
+
+
+def splits(data_dir: Path | None = None) -> tuple[Diamonds, Diamonds, Diamonds]:
+    """Return what trains, validates and tests; raise DataError for a damaged table, or one too small to be cut."""
     stones = table.bundled() if data_dir is None else table.of_folder(data_dir)
     identities = np.array([_hash(name) for name in names(stones)], np.uint64)
     shares = identities / 2**64
     kinds = np.where(shares < _TEST, 2, np.where(shares < _TEST + _VALIDATION, 1, 0))
     # Rows of one stone are in the order of their values, whatever that of the file.
     order = np.lexsort((stones.prices, *stones.grades.T, *stones.numbers.T, identities))
-    splits = []
-    for kind, split in enumerate(("train", "validation", "test")):
-        rows = order[kinds[order] == kind]
-        if not len(rows):
-            raise DataError(f"{data_dir}/{table.NAME}: expected stones for the {split} split, found too few for one")
-        splits.append((stones.take(rows), identities[rows]))
-    checksum = _checksum(split for split, _ in splits)
-    if data_dir is None and checksum != _SPLITS_SHA256:
-        raise DataError(f"splits of {table.NAME}: expected sha256 {_SPLITS_SHA256}, found {checksum}")
-    return Datasets(*(Diamonds(*split) for split in splits), checksum)
-
-
-def samples(count: int, data_dir: Path | None = None) -> dict[str, Array]:
-    """Return the first `count` rows of the test split, in the order of their hashes; ValueError if it has fewer."""
-    test = datasets(data_dir).test
-    if not isinstance(test, Diamonds):
-        raise TypeError("test: expected Diamonds")
-    if count > len(test):
-        raise ValueError(f"count: expected at most {len(test)} samples, found {count}")
-    return {"numbers": test.numbers[:count].numpy(), "grades": test.grades[:count].numpy()}
+    rows = [order[kinds[order] == kind] for kind in range(3)]
+    for name, those in zip(("train", "validation", "test"), rows, strict=True):
+        if not len(those):
+            raise DataError(f"{data_dir}/{table.NAME}: expected stones for the {name} split, found too few for one")
+    train, validation, test = (Diamonds(stones.take(those), identities[those]) for those in rows)
+    return train, validation, test
 
 
 def names(stones: Stones) -> list[bytes]:
@@ -97,11 +100,11 @@ def _hash(name: bytes) -> int:
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
 
 
-def _checksum(splits: Iterable[Stones]) -> str:
+def _checksum(splits: Iterable[Diamonds]) -> str:
     """Return the SHA-256 of all numbers, grades and prices, split by split, in their order."""
     digest = hashlib.sha256()
     for split in splits:
-        digest.update(split.numbers.astype("<f4").tobytes())  # the same on every machine
-        digest.update(split.grades.astype("<i8").tobytes())
-        digest.update(split.prices.astype("<f4").tobytes())
+        digest.update(split.numbers.numpy().astype("<f4").tobytes())  # the same on every machine
+        digest.update(split.grades.numpy().astype("<i8").tobytes())
+        digest.update(split.prices.numpy().astype("<f4").tobytes())
     return digest.hexdigest()

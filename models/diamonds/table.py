@@ -1,4 +1,4 @@
-"""diamonds.csv as arrays: ggplot2's table of 53,940 stones, from an installed wheel, or one with the same header from a folder."""
+"""diamonds.csv as arrays: the table of 53,940 stones in an installed wheel, or one with the same header from a folder."""
 
 import csv
 import hashlib
@@ -86,9 +86,7 @@ def parse(content: bytes, path: Path) -> Stones:
         for name, grades in GRADES.items()
     ]
     prices = _column(path, "price", cells["price"], _price, "a number above 0")
-    return Stones(
-        np.array(numbers, np.float32).T.copy(), np.array(grades, np.int64).T.copy(), np.array(prices, np.float32)
-    )
+    return Stones(np.array(numbers, np.float32).T.copy(), np.array(grades, np.int64).T.copy(), np.array(prices, np.float32))
 
 
 def _column(
