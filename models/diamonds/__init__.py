@@ -25,7 +25,7 @@ SPEC = ModelSpec(
     ),
     # An error of 500 USD is what a network of this kind ends with.
     task=Regression(output="price", unit="USD", scale=500.0),
-    recipe=Recipe(epochs=30, batch_size=256, learning_rate=0.002, weight_decay=0.1),
+    recipe=Recipe(epochs=30, batch_size=256, learning_rate=0.002, weight_decay=0.3),
     build=model.Network,
     datasets=data.datasets,
     serving_module=model.ServingModule,

@@ -36,7 +36,7 @@ _LARGEST = 1000.0
 
 
 class Network(nn.Module):
-    """NUMBERS [N, 6] and GRADES [N, 3] → price in USD, [N]; NaN where a number is none, or a grade is not in the table.
+    """NUMBERS [N, 6] and GRADES [N, 3] → price in USD, [N]; NaN where a number is not finite or a grade not in the table.
 
     Depth and table are in percent, lengths in mm. Both inputs may have any number type; it computes in that of the weights.
     """
@@ -82,12 +82,11 @@ class Network(nn.Module):
         return torch.where(known, price, torch.nan)
 
     def numbers(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return finite numbers in the weights' type, and which rows have only such and a weight, BOOL [N]."""
+        """Return finite numbers in the weights' type, and which rows had only such, BOOL [N]."""
         numbers = numbers.to(self.limits.dtype)
         finite = numbers.isfinite()
         # The others are put aside before anything is computed of them: runtimes differ in what they make of NaN.
-        numbers = torch.where(finite, numbers, 1.0).clamp(-_LARGEST, _LARGEST)
-        return numbers, finite.all(1) & (numbers[:, 0] >= _UNIT)
+        return torch.where(finite, numbers, 1.0).clamp(-_LARGEST, _LARGEST), finite.all(1)
 
     def features(self, numbers: Tensor) -> Tensor:
         """Return what the network looks at, [N, 6] within LIMITS: log carat, depth, table, lengths over ∛carat."""

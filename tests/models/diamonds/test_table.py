@@ -34,7 +34,7 @@ def test_the_wheels_table_is_what_ggplot2_says_of_it() -> None:
 
 def test_a_row_becomes_its_numbers_grades_and_price() -> None:
     stones = parsed(STONE, "1,Fair,J,I1,60,60,5000.5,6,6,0")
-    assert stones.numbers[0].tolist() == np.float32([0.23, 61.5, 55, 3.95, 3.98, 2.43]).tolist()
+    assert stones.numbers[0].tolist() == np.array([0.23, 61.5, 55, 3.95, 3.98, 2.43], np.float32).tolist()
     assert stones.grades.tolist() == [[4, 5, 1], [0, 0, 0]]
     assert stones.prices.tolist() == [326, 5000.5]
     assert [part.dtype for part in stones] == [np.float32, np.int64, np.float32]
