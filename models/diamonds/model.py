@@ -28,6 +28,10 @@ TYPICAL = (6.417, 6.425, 3.969)
 #: The price as a power of the weight, 4,670 USD for one carat: least squares of logarithms on the training split.
 BASE, EXPONENT = 4670.0, 1.68
 
+#: The most that is answered, in USD: three times the table's dearest stone. Half precision ends at 65,504, and a price that
+#: is infinite in one format only would be none.
+MOST = 60_000.0
+
 #: The least carat, and length in mm, that are one: the table's unit. Far from 0, where runtimes differ in what they call 0.
 _UNIT = 0.01
 
@@ -104,7 +108,7 @@ class Network(nn.Module):
 
 
 class ServingModule(nn.Module):
-    """What is exported: the network in evaluation, its price as the only output."""
+    """What is exported: the network in evaluation, its price as the only output, MOST at most."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -115,4 +119,6 @@ class ServingModule(nn.Module):
 
     def forward(self, numbers: Tensor, grades: Tensor) -> tuple[Tensor]:
         """Return prices in USD, FP32 [N]."""
-        return (self.network(numbers, grades),)
+        price = self.network(numbers, grades)
+        # No clamp: runtimes differ in what it makes of NaN.
+        return (torch.where(price > MOST, MOST, price),)

@@ -13,6 +13,7 @@ import torch
 from export.publish import publish
 from export.subject import of_checkpoint
 from models.diamonds import SPEC
+from models.diamonds.model import MOST
 from models.repository import Repository
 from models.tensors import Array, Tensors, rows_of
 from tests.serving.desk import Desk, body_of
@@ -102,6 +103,8 @@ def test_a_record_that_is_no_stone_is_named(served: tuple[Desk, float]) -> None:
         reply = desk.ask("POST", f"/predict/{SPEC.name}", json.dumps({**stone, field: value}).encode())
         assert reply.status == 400
         assert body_of(reply)["field"] == field
+    dearest = {**stone, "carat": 5, "cut": "Ideal", "color": "D", "clarity": "IF", "x": 11, "y": 11, "z": 6.8}
+    assert body_of(desk.ask("POST", f"/predict/{SPEC.name}", json.dumps(dearest).encode()))["value"] <= MOST
     # Whatever the numbers are, there is a price: who sends nonsense causes no error of the server's.
     absurd = {**stone, "carat": 0, "depth": -1e38, "table": 1e38, "x": -5, "y": 1e-40}
     assert body_of(desk.ask("POST", f"/predict/{SPEC.name}", json.dumps(absurd).encode()))["value"] > 0

@@ -164,6 +164,21 @@ def test_training_gives_gradients_to_every_parameter(stones: tuple[Tensor, Tenso
     assert all(one.grad is not None and bool(one.grad.abs().sum() > 0) for one in network.parameters())
 
 
+def test_what_is_served_ends_at_the_most(stones: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    network = model.Network()
+    serving = model.ServingModule(network)
+    numbers, grades = stones
+    assert torch.equal(serving(numbers, grades)[0], network(numbers, grades))
+    heavy, none = numbers.clone(), numbers.clone()
+    heavy[:, 0], none[:, 0] = 5, math.nan
+    with torch.no_grad():
+        network.weights += 1  # the hidden values are 0 or more: every correction grows
+    assert bool((network(heavy, grades) > model.MOST).all())
+    assert serving(heavy, grades)[0].tolist() == [model.MOST] * 16
+    assert serving(none, grades)[0].isnan().all()
+
+
 def test_another_network_is_refused() -> None:
     with pytest.raises(TypeError, match=r"network: expected models\.diamonds's, found Identity"):
         model.ServingModule(nn.Identity())
