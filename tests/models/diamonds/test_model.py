@@ -173,7 +173,7 @@ def test_what_is_served_ends_at_the_most(stones: tuple[Tensor, Tensor]) -> None:
     heavy, none = numbers.clone(), numbers.clone()
     heavy[:, 0], none[:, 0] = 5, math.nan
     with torch.no_grad():
-        network.weights += 1  # the hidden values are 0 or more: every correction grows
+        network.weights.add_(1)  # the hidden values are 0 or more: every correction grows
     assert bool((network(heavy, grades) > model.MOST).all())
     assert serving(heavy, grades)[0].tolist() == [model.MOST] * 16
     assert serving(none, grades)[0].isnan().all()
