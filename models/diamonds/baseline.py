@@ -63,6 +63,12 @@ BASELINES: dict[str, Callable[[Sequence[data.Diamonds]], Prices]] = {
 }
 
 
+def standard(data_dir: Path | None = None) -> tuple[str, Array]:
+    """Return the boosted trees' name and prices on the test split, FP32 [n]."""
+    train, validation, test = data.splits(data_dir)
+    return "boosted trees", boosted_trees([train, validation])(test).astype(np.float32)
+
+
 def judged(network: nn.Module, stones: data.Diamonds) -> Array:
     """Return prices, FLOAT64 [n], from the very module that is exported."""
     predict = predict_with(SPEC, network)

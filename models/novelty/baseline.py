@@ -79,6 +79,17 @@ def vectors(images: Tensor) -> Array:
     return np.asarray(images.numpy().reshape(len(images), -1) / 255.0)
 
 
+def standard(data_dir: Path | None = None) -> tuple[str, Array]:
+    """Return PCA's name and reconstruction error on the test split, [n], of the size that does best on it, per ink."""
+    splits = SPEC.datasets(data_dir)
+    if not isinstance(splits.train, data.Images) or not isinstance(splits.test, data.Images):
+        raise TypeError("splits: expected Images")
+    train, asked, foreign = vectors(splits.train.images), vectors(splits.test.images), splits.test.targets.numpy()
+    found = {f"PCA, {size}, per ink": per_ink(pca(train, size)(asked), asked) for size in COMPONENTS}
+    best = max(found, key=lambda name: auroc(found[name], foreign))
+    return best, found[best]
+
+
 def judged(network: nn.Module, images: Tensor) -> tuple[Array, Array]:
     """Return novelty, [n], and embedding, [n, k], from the very module that is exported."""
     serving = SPEC.serving_module(network)

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from export.exporter import FORMATS
 from tests.export.suite import cases, judge
 from tests.export.suite.case import PASSES
@@ -20,6 +22,7 @@ def main() -> int:
     parser.add_argument("--no-faults", action="store_true", help="verdicts only")
     parser.add_argument("--json", type=Path, help="write all that was found to this file")
     given = parser.parse_args()
+    torch.set_num_threads(1)  # small tensors: threads would only wait for each other
     chosen = [case for case in cases.CASES if not given.cases or case.name in given.cases]
     surprises, found = [], list[Finding]()
     for case in chosen:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import eager, tolerance
+from export import eager, parity, tolerance
 from export.attempt import FormatResult, Truth, attempt, judged, measured
 from export.exporter import ExportError, ExportSource, exporter_of
 from export.reference import Reference
@@ -63,7 +63,7 @@ def faults(case: Case, formats: Sequence[str]) -> Iterator[Finding]:
             equivalent = not _moves(honest, _exactly(fault.source), truth.reference)
             for format in formats:
                 path = folder / exporter_of(format).filename
-                said = _file_of(format, fault.source, path) or _said(judged(format, path, subject, truth, tell=_nobody))
+                said = _file_of(format, fault.source, path) or _judged(format, path, subject, truth)
                 yield Finding(case.name, format, said, fault.kind, fault.place, equivalent)
         if subject.source.signature.batched:
             yield from _baked(case.name, subject, truth, formats, folder)
@@ -76,6 +76,17 @@ def _baked(name: str, subject: Subject, truth: Truth, formats: Sequence[str], fo
         yield Finding(
             name, format, _said(judged(format, path, subject, truth, tell=_nobody)), "baked batch axis", "all inputs"
         )
+
+
+def _judged(format: str, path: Path, subject: Subject, truth: Truth) -> str:
+    """Return what export says of a file: what the samples show, if they do, else all that is looked at besides."""
+    signature = subject.source.signature
+    with contextlib.suppress(ExportError):
+        run = exporter_of(format).open(path, signature)
+        shown = parity.compare(format, run, truth.reference, sizes=parity.batch_sizes(signature)).faults
+        if shown:
+            return shown[0]
+    return _said(judged(format, path, subject, truth, tell=_nobody))
 
 
 def _file_of(format: str, source: ExportSource, path: Path) -> str | None:
