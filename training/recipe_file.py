@@ -1,24 +1,38 @@
 """Recipes as TOML: a file says what differs from a model's own recipe, or everything, as a tuning study's winner does."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 from models.spec import Recipe, RecipeError
 
 
 def read(path: Path, base: Recipe) -> Recipe:
     """Return `base` with what the file says instead; raise RecipeError, which names the file and the field."""
+    table = parsed(path)
+    with naming(path):
+        return changed(base, table)
+
+
+def parsed(path: Path) -> dict[str, Any]:  # Any: whatever TOML can say
+    """Return what a TOML file says; raise RecipeError, which names the file."""
     try:
         with path.open("rb") as file:
-            table = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise RecipeError(str(path), expected="a TOML file", found=error.strerror or str(error)) from error
     except ValueError as error:  # also where the bytes are no UTF-8
         raise RecipeError(str(path), expected="TOML", found=str(error)) from error
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have what is wrong with a field name the file, too."""
     try:
-        return changed(base, table)
+        yield
     except RecipeError as error:
         raise RecipeError(f"{path}: {error.field}", expected=error.expected, found=error.found) from None
 

@@ -1,6 +1,5 @@
 """The space of recipes that a search looks in: which hyperparameters vary, between which bounds, on which scale."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TypeAlias
 
 from models.spec import OPTIMIZERS, SCHEDULES, ModelSpec, Recipe, RecipeError
 from models.tasks import Classification
+from training import recipe_file
 
 #: How far from a model's own value a learning rate and a weight decay are looked for, either way: a person's guess is seldom
 #: more than a power of ten wrong.
@@ -65,17 +65,9 @@ def read(path: Path) -> Space:
 
     A table for each hyperparameter: `low` and `high`, and `log = true` for a scale of factors; or `choices`.
     """
-    try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise RecipeError(str(path), expected="a TOML file", found=error.strerror or str(error)) from error
-    except ValueError as error:  # also where the bytes are no UTF-8
-        raise RecipeError(str(path), expected="TOML", found=str(error)) from error
-    try:
+    tables = recipe_file.parsed(path)
+    with recipe_file.naming(path):
         return {name: _axis(name, table) for name, table in tables.items()}
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error.field}", expected=error.expected, found=error.found) from None
 
 
 def check(space: Space, recipe: Recipe) -> None:

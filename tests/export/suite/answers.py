@@ -5,20 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tests.export.modules import Ranker
 from tests.export.suite.case import ROWS, Case, normal, whole
-
-
-class Ranker(nn.Module):
-    """Numbers and a kind in, two scores of one shape out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kinds = nn.Embedding(7, 4)
-        self.left, self.right = nn.Linear(4, 3), nn.Linear(4, 3)
-
-    def forward(self, features: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
-        mixed = features + self.kinds(kind)
-        return self.left(mixed), self.right(mixed).tanh()
 
 
 class Nested(nn.Module):

@@ -3,23 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from tests.export.modules import Classifier
 from tests.export.suite.case import ROWS, Case, normal, whole
-
-
-class Digits(nn.Module):
-    """Bytes of an image → class probabilities: cast, convolution, batch normalisation, pooling and softmax."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(1, 6, 3, padding=1, bias=False)
-        self.normalisation = nn.BatchNorm2d(6)
-        self.linear = nn.Linear(6 * 16, 5)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        pixels = image.to(torch.float32).unsqueeze(1) / 255
-        features = nn.functional.max_pool2d(self.normalisation(self.convolution(pixels)).relu(), 2)
-        probabilities = (6 * self.linear(features.flatten(1))).softmax(-1)
-        return probabilities, probabilities.argmax(-1)
 
 
 class Separable(nn.Module):
@@ -128,7 +113,7 @@ class Spectrum(nn.Module):
 
 
 CASES = [
-    Case("digits", Digits, lambda: {"image": whole(256, ROWS, 8, 8).astype("uint8")}),
+    Case("digits", Classifier, lambda: {"image": whole(256, ROWS, 8, 8).astype("uint8")}),
     Case("separable", Separable, lambda: {"plane": normal(ROWS, 4, 7, 7)}, labels=8),
     Case("residual", Residual, lambda: {"plane": normal(ROWS, 3, 6, 6)}),
     Case("decoder", Decoder, lambda: {"code": normal(ROWS, 5)}),
