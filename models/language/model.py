@@ -8,35 +8,84 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.language.data import LANGUAGES
-
-#: N-grams of so many bytes are looked at, each within a word and the spaces around it; and words up to so many bytes.
+#: N-grams of so many bytes are looked at, each within a word and the spaces around it; and whole words, spaces included.
 LONGEST = 6
-LONGEST_WORD = 14
+LONGEST_WORD = 16
 
-#: Rows of the table: a prime, so that no n-gram's hash depends on a part of it only. See `hashes`.
+#: Rows of the table, a prime below 2^18: a hash modulo a prime depends on every byte, and no product leaves 64 bits.
 ROWS = 262_139
 _BASE = 48_271
 
-#: The share of n-grams that is left out in training, so that no long one is relied on alone.
-_DROPPED = 0.3
+#: The share of n-grams that is left out in training, so that long ones, which a word never seen has not, are not relied on.
+_DROPPED = 0.5
 
 _SPACE = ord(" ")
 
+#: Where the second byte of a character lies, and first bytes of Latin-1's letters and of Latin Extended-A and -B.
+_SECOND = range(0x80, 0xC0)
+_FIRST = range(0xC3, 0xCA)
+
+
+class Network(nn.Module):
+    """A table of n-grams and a bias: text UINT8 [N, T], UTF-8 and zeros after it → logits [N, classes]. T is 1 or more.
+
+    A text says the same however many zeros follow. The last row of the table is of no n-gram, and stays zero.
+    """
+
+    letters: Tensor
+
+    def __init__(self, classes: int = 16) -> None:
+        super().__init__()
+        self.register_buffer("letters", letters(), persistent=False)
+        self.table = nn.Embedding(ROWS + 1, classes, padding_idx=ROWS)
+        self.bias = nn.Parameter(torch.zeros(classes))
+        with torch.no_grad():
+            self.table.weight.mul_(0.01)  # near nothing, so that an n-gram that is never seen says nothing
+
+    def forward(self, text: Tensor) -> Tensor:
+        """Return logits; the text may have any number type."""
+        rows = hashes(self.symbols(text))
+        if not self.training:
+            said = torch.stack([self.table(kind).sum(1) for kind in rows])
+            return self.bias + said.sum(0)
+        # The same sum without what is left out, and without keeping what was looked up for the gradient.
+        every = torch.cat(rows, dim=1)
+        left = torch.where(torch.rand(every.shape, device=every.device) < _DROPPED, ROWS, every)
+        return self.bias + functional.embedding_bag(left, self.table.weight, mode="sum", padding_idx=ROWS)
+
+    def symbols(self, text: Tensor) -> Tensor:
+        """Return small letters, and a space for all else, one before the text and one after it: INT64 [N, T + 2]."""
+        codes = text.long()
+        return functional.pad(self.letters[_before(codes) * 256 + codes].long(), (1, 1), value=_SPACE)
+
+
+class ServingModule(nn.Module):
+    """What is exported: the network, in evaluation, then softmax and argmax. Its outputs come in the signature's order."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities, FP32 [N, classes], and language, INT64 [N]."""
+        logits = self.network(text)
+        return torch.softmax(logits, dim=-1), torch.argmax(logits, dim=-1)
+
 
 def letters() -> Tensor:
-    """Return what a byte is after another one, UINT8 [256 × 256], row by what is before: a small letter's byte, or a space.
+    """Return what a byte is after another one, UINT8 [256 × 256], row by what is before: a byte of a small letter, or a space.
 
-    Letters are those of ASCII, Latin-1 and Latin Extended-A and -B, UTF-8 of one or two bytes; anything else parts words.
+    Letters are those of ASCII, Latin-1 and Latin Extended-A and -B, of one or two bytes; anything else parts words.
     Capitals become small where that leaves the first byte as it is: all but a few, as İ and Ÿ.
     """
     table = torch.full((256, 256), _SPACE, dtype=torch.uint8)
     for byte in range(128):
         if chr(byte).isalpha():
             table[:, byte] = ord(chr(byte).lower())
-    for first in range(0xC3, 0xCA):
+    for first in _FIRST:
         table[:, first] = first
-        for second in range(0x80, 0xC0):
+        for second in _SECOND:
             character = bytes((first, second)).decode()
             small = character.lower().encode()
             if character.isalpha():
@@ -45,30 +94,27 @@ def letters() -> Tensor:
 
 
 def hashes(symbols: Tensor) -> list[Tensor]:
-    """Return rows of the table for symbols INT64 [N, T], as letters gives them, the first and last of each row a space.
+    """Return rows of the table for what ends at each place, ROWS where nothing does: LONGEST + 1 tensors, INT64 [N, T].
 
-    One INT64 [N, T] for each length of n-gram and one for words: at each place the n-gram or word that ends there, ROWS for none.
-    The hash of a sequence of bytes b is Σ bᵢ·BASEⁿ⁻ⁱ modulo ROWS (Karp & Rabin, 1987).
+    One for each length of n-gram, and one for longer words with the spaces around them. A hash is Σ byte · _BASEⁱ modulo
+    ROWS, i from the end, carried on from the n-gram without its last byte (Karp & Rabin, 1987). Symbols are as
+    Network.symbols gives them: INT64 [N, T], the first and the last a space.
     """
     letter = symbols != _SPACE
-    inside = torch.ones_like(letter)  # all that is between the first and the last of the n-gram is letters
-    found, word = [], torch.full_like(symbols, ROWS)
-    rolling, start = symbols, letter
-    for length in range(1, LONGEST_WORD + 3):
-        if length > 1:
-            rolling = (_before(rolling) * _BASE + symbols) % ROWS
-            start = _before(start)
+    found, words = [torch.where(letter, symbols, ROWS)], torch.full_like(symbols, ROWS)
+    rolling, first, inside = symbols, letter, torch.ones_like(letter)
+    for length in range(2, LONGEST_WORD + 1):
+        rolling = (_before(rolling) * _BASE + symbols) % ROWS
+        first = _before(first)  # is the first byte a letter?
         if length > 2:
-            inside = _before(inside) & _before(letter)
+            inside = _before(inside & letter)  # are all between the first and the last?
         if length <= LONGEST:
-            found.append(torch.where(inside & (letter | start), rolling, ROWS))
-        elif True:
-            pass
-        if length > 2:
-            word = torch.where(inside & ~letter & ~start, (rolling * 7 + 3) % ROWS, word)
-    return [*found, word]
+            found.append(torch.where(inside & (first | letter), rolling, ROWS))
+        else:
+            words = torch.where(inside & ~first & ~letter, rolling, words)
+    return [*found, words]
 
 
 def _before(values: Tensor) -> Tensor:
-    """Return each place's neighbour before it; the first place has a nought."""
+    """Return what stands one place before, and 0 at the first place."""
     return functional.pad(values[:, :-1], (1, 0))
