@@ -74,7 +74,7 @@ class ServingModule(nn.Module):
 
 
 def letters() -> Tensor:
-    """Return what a byte is after another one, UINT8 [256 × 256], row by what is before: a byte of a small letter, or a space.
+    """Return what a byte is after another one, UINT8 [256 × 256]: a byte of a small letter, or a space.
 
     Letters are those of ASCII, Latin-1 and Latin Extended-A and -B, of one or two bytes; anything else parts words.
     Capitals become small where that leaves the first byte as it is: all but a few, as İ and Ÿ.
@@ -102,14 +102,15 @@ def hashes(symbols: Tensor) -> list[Tensor]:
     """
     letter = symbols != _SPACE
     found, words = [torch.where(letter, symbols, ROWS)], torch.full_like(symbols, ROWS)
-    rolling, first, inside = symbols, letter, torch.ones_like(letter)
+    rolling, first = symbols, letter
+    inside = letter
     for length in range(2, LONGEST_WORD + 1):
         rolling = (_before(rolling) * _BASE + symbols) % ROWS
         first = _before(first)  # is the first byte a letter?
-        if length > 2:
-            inside = _before(inside & letter)  # are all between the first and the last?
+        # Is all between the first and the last letters? Of two symbols, which have nothing between them, is one a letter?
+        inside = _before(inside & letter) if length > 2 else first | letter
         if length <= LONGEST:
-            found.append(torch.where(inside & (first | letter), rolling, ROWS))
+            found.append(torch.where(inside, rolling, ROWS))
         else:
             words = torch.where(inside & ~first & ~letter, rolling, words)
     return [*found, words]

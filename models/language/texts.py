@@ -56,14 +56,15 @@ def split_of(word: bytes) -> str:
     return "validation" if first < _VALIDATION else "test" if first < _TEST else "train"
 
 
-def share(words: Sequence[Word], shared: frozenset[bytes], split: str) -> Share:
-    """Return what a split may say of a language's words; `shared` are those that are common in any."""
-    rare = [one for one in words if one.letters not in shared]
-    return Share(
-        common=_vocabulary([one for one in words if one.letters in shared]),
-        own=_vocabulary([one for one in rare if split_of(one.letters) == split]),
-        rare=sum(one.frequency for one in rare),
-    )
+def shares(words: Sequence[Word], shared: frozenset[bytes]) -> dict[str, Share]:
+    """Return what each split may say of a language's words; `shared` are those that are common in any."""
+    own: dict[str, list[Word]] = {"train": [], "validation": [], "test": []}
+    known: list[Word] = []
+    for word in words:
+        (known if word.letters in shared else own[split_of(word.letters)]).append(word)
+    rare = sum(word.frequency for found in own.values() for word in found)
+    given = _vocabulary(known)
+    return {split: Share(given, _vocabulary(found), rare) for split, found in own.items()}
 
 
 def draw(given: Share, name: str, counts: Array, width: int) -> Array:
@@ -79,7 +80,9 @@ def draw(given: Share, name: str, counts: Array, width: int) -> Array:
     own = (kinds * np.uint64(frequent + given.rare)) >> np.uint64(32) >= frequent
     own[ends - counts + ((places * counts.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)] = True
     starts, lengths = (
-        np.where(own, getattr(given.own, field)[given.own.at(choices)], getattr(given.common, field)[given.common.at(choices)])
+        np.where(
+            own, getattr(given.own, field)[given.own.at(choices)], getattr(given.common, field)[given.common.at(choices)]
+        )
         for field in ("starts", "lengths")
     )
     starts += own * len(given.common.letters)

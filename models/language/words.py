@@ -1,7 +1,7 @@
 """Word lists: how frequent the words of a language are, from the files of the package wordfreq, which is not imported.
 
-A file is msgpack under gzip: a header, then lists of words, those in the nth place as frequent as a decibel scale says: 10 to
-the power of -n/100. The files are the project's smaller ones: words that are one of a million or more.
+A file is msgpack under gzip: a header, then lists of words, those in the nth place as frequent as 10 to the power of -n/100.
+The files are the project's smaller ones: words that are one of a million or more.
 """
 
 import gzip
@@ -38,8 +38,8 @@ SHA256 = {
 
 _NAMES = "small_{language}.msgpack.gz"
 
-#: Words of Latin letters, small as in the lists: of ASCII, Latin-1 and Latin Extended-A and -B. No digits, dots, apostrophes.
-_LETTERS = re.compile("[a-zß-öø-ɏ]+")
+#: Words of Latin letters, small as in the lists: of ASCII, Latin-1, Latin Extended-A and -B. No digits, dots, apostrophes.
+_LETTERS = re.compile("^[a-zß-öø-ɏ]+$", re.MULTILINE)
 
 #: Frequencies are counted in this many.
 _BILLION = 1_000_000_000
@@ -83,8 +83,7 @@ def _words(path: Path, sha256: str) -> tuple[Word, ...]:
         Word(word.encode(), frequency)
         for place, equals in enumerate(bins)
         if equals and (frequency := _frequency(place))
-        for word in equals
-        if _LETTERS.fullmatch(word)
+        for word in _LETTERS.findall("\n".join(equals))
     )
 
 
