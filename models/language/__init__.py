@@ -19,7 +19,7 @@ SPEC = ModelSpec(
         output=LabelContent(labels=data.LANGUAGES, decision="language", scores="probabilities"),
     ),
     task=Classification(classes=len(data.LANGUAGES), output="probabilities"),
-    recipe=Recipe(epochs=6, batch_size=2048, learning_rate=0.02, weight_decay=0.3),
+    recipe=Recipe(epochs=6, batch_size=2048, learning_rate=0.02, weight_decay=0.1),
     build=model.Network,
     datasets=data.datasets,
     serving_module=model.ServingModule,

@@ -16,8 +16,9 @@ LONGEST_WORD = 16
 ROWS = 262_139
 _BASE = 48_271
 
-#: The share of n-grams that is left out in training, so that long ones, which a word never seen has not, are not relied on.
-_DROPPED = 0.5
+#: The share of n-grams left out in training; and that of texts of which long n-grams, from some length on, are not seen at
+#: all. A word that was never seen has no long n-gram that is known, and must be told by its short ones.
+_DROPPED, _SHORTENED = 0.4, 0.7
 
 _SPACE = ord(" ")
 
@@ -48,9 +49,8 @@ class Network(nn.Module):
         if not self.training:
             said = torch.stack([self.table(kind).sum(1) for kind in rows])
             return self.bias + said.sum(0)
-        # The same sum without what is left out, and without keeping what was looked up for the gradient.
-        every = torch.cat(rows, dim=1)
-        left = torch.where(torch.rand(every.shape, device=every.device) < _DROPPED, ROWS, every)
+        # The same sum of what is left, without keeping what was looked up for the gradient.
+        left = thinned(torch.stack(rows, dim=1)).flatten(1)
         return self.bias + functional.embedding_bag(left, self.table.weight, mode="sum", padding_idx=ROWS)
 
     def symbols(self, text: Tensor) -> Tensor:
@@ -114,6 +114,18 @@ def hashes(symbols: Tensor) -> list[Tensor]:
         else:
             words = torch.where(inside & ~first & ~letter, rolling, words)
     return [*found, words]
+
+
+def thinned(rows: Tensor) -> Tensor:
+    """Return rows of the table, INT64 [N, kinds, T] as hashes orders kinds, some left out.
+
+    Any may be, and in most texts all from some length on. Drawn from torch's global generator.
+    """
+    count, kinds, _ = rows.shape
+    shortened = torch.rand(count, device=rows.device) < _SHORTENED
+    longest = torch.where(shortened, torch.randint(1, kinds - 1, (count,), device=rows.device), kinds)
+    seen = torch.arange(kinds, device=rows.device) <= longest[:, None]
+    return torch.where(seen[:, :, None] & (torch.rand(rows.shape, device=rows.device) >= _DROPPED), rows, ROWS)
 
 
 def _before(values: Tensor) -> Tensor:
