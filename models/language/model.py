@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: N-grams of so many bytes are looked at, each within a word and the spaces around it; and whole words, spaces included.
+#: N-grams of up to so many bytes are looked at, each within a word and the space on either side of it.
 LONGEST = 6
-LONGEST_WORD = 16
 
 #: Rows of the table, a prime below 2^18: a hash modulo a prime depends on every byte, and no product leaves 64 bits.
 ROWS = 262_139
@@ -18,7 +17,7 @@ _BASE = 48_271
 
 #: The share of n-grams left out in training; and that of texts of which long n-grams, from some length on, are not seen at
 #: all. A word that was never seen has no long n-gram that is known, and must be told by its short ones.
-_DROPPED, _SHORTENED = 0.4, 0.7
+_DROPPED, _SHORTENED = 0.4, 0.6
 
 _SPACE = ord(" ")
 
@@ -94,26 +93,22 @@ def letters() -> Tensor:
 
 
 def hashes(symbols: Tensor) -> list[Tensor]:
-    """Return rows of the table for what ends at each place, ROWS where nothing does: LONGEST + 1 tensors, INT64 [N, T].
+    """Return rows of the table for the n-grams that end at each place, ROWS for none: LONGEST tensors, INT64 [N, T].
 
-    One for each length of n-gram, and one for longer words with the spaces around them. A hash is Σ byte · _BASEⁱ modulo
-    ROWS, i from the end, carried on from the n-gram without its last byte (Karp & Rabin, 1987). Symbols are as
-    Network.symbols gives them: INT64 [N, T], the first and the last a space.
+    A hash is Σ byte · _BASEⁱ modulo ROWS, i from the end, carried on from the n-gram without its last byte (Karp & Rabin,
+    1987). Symbols are as Network.symbols gives them: INT64 [N, T], the first and the last of a text a space.
     """
     letter = symbols != _SPACE
-    found, words = [torch.where(letter, symbols, ROWS)], torch.full_like(symbols, ROWS)
-    rolling, first = symbols, letter
-    inside = letter
-    for length in range(2, LONGEST_WORD + 1):
+    found = [torch.where(letter, symbols, ROWS)]
+    rolling = symbols
+    # Is all between the first and the last letters? Of two symbols, which have nothing between them, is one a letter?
+    within = letter | _before(letter)
+    for length in range(2, LONGEST + 1):
         rolling = (_before(rolling) * _BASE + symbols) % ROWS
-        first = _before(first)  # is the first byte a letter?
-        # Is all between the first and the last letters? Of two symbols, which have nothing between them, is one a letter?
-        inside = _before(inside & letter) if length > 2 else first | letter
-        if length <= LONGEST:
-            found.append(torch.where(inside, rolling, ROWS))
-        else:
-            words = torch.where(inside & ~first & ~letter, rolling, words)
-    return [*found, words]
+        if length > 2:
+            within = _before(within & letter)
+        found.append(torch.where(within, rolling, ROWS))
+    return found
 
 
 def thinned(rows: Tensor) -> Tensor:
