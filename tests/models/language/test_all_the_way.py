@@ -13,6 +13,7 @@ from export.publish import publish
 from export.subject import of_checkpoint
 from models.language import SPEC, data
 from models.repository import Repository
+from models.spec import ModelSpec
 from models.tensors import Array
 from tests.serving.desk import Desk, body_of
 from training import checkpoint
@@ -32,17 +33,24 @@ SENTENCES = {
 
 
 @pytest.fixture(scope="module")
-def trained() -> Trained:
+def spec() -> ModelSpec:
+    """The model with a part of its texts, which are drawn once."""
     given = data.datasets()
-    few = replace(given, train=Subset(given.train, range(24_000)), test=Subset(given.test, range(3200)))
-    return train(replace(SPEC, datasets=lambda data_dir: few), replace(SPEC.recipe, epochs=2, batch_size=512), device="cpu")
+    few = replace(given, train=Subset(given.train, range(16_000)), test=Subset(given.test, range(3200)))
+    rows = data.texts_of(given.test).letters.numpy()
+    return replace(SPEC, datasets=lambda data_dir: few, samples=lambda count, data_dir: {"text": rows[:count]})
 
 
 @pytest.fixture(scope="module")
-def root(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(spec: ModelSpec) -> Trained:
+    return train(spec, replace(SPEC.recipe, epochs=2, batch_size=512), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def root(spec: ModelSpec, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language")
     saved = checkpoint.save(trained.network, trained.origin, folder / "checkpoint")
-    publication = publish(of_checkpoint(SPEC, saved), Repository(folder / "models"), FORMATS)
+    publication = publish(of_checkpoint(spec, saved), Repository(folder / "models"), FORMATS)
     assert publication.version is not None, [result.error for result in publication.results]
     return folder / "models"
 
@@ -58,9 +66,9 @@ def test_a_part_of_the_texts_teaches_most_of_it(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_server_answers_what_the_network_says(trained: Trained, root: Path, format: str) -> None:
+def test_a_server_answers_what_the_network_says(spec: ModelSpec, trained: Trained, root: Path, format: str) -> None:
     (root / SPEC.name / "config.toml").write_text(f'format = "{format}"\n')
-    texts = SPEC.samples(5, None)["text"]
+    texts = spec.samples(5, None)["text"]
     probabilities, language = eager(trained, texts)
     tensor = {"name": "text", "datatype": "UINT8", "shape": list(texts.shape), "data": texts.ravel().tolist()}
     desk = Desk(root)
