@@ -7,6 +7,7 @@ import keyword
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +44,8 @@ def source_of(
     batch axis, counted as in the arrays. `outputs` selects some of the module's outputs by name, or, where these are other
     names and as many as it has, renames them.
     """
+    if max_batch_size is not None and max_batch_size < 0:
+        raise ExportError(f"max_batch_size: expected 0 or more, found {max_batch_size}")
     samples = {name: _array(name, given) for name, given in inputs.items()}
     if not samples:
         raise ExportError("inputs: expected one or more arrays, found none")
@@ -109,6 +112,8 @@ def _array(name: str, given: Array | Tensor) -> Array:
             given = given.detach().cpu().numpy()
         except TypeError:
             raise ExportError(f"input {name!r}: expected a datatype that numpy has, found {given.dtype}") from None
+    if not isinstance(given, np.ndarray):
+        raise ExportError(f"input {name!r}: expected an array or a tensor, found {type(given).__name__}")
     _datatype(f"input {name!r}", given)
     if 0 in given.shape:
         raise ExportError(f"input {name!r}: expected one or more values, found the shape {list(given.shape)}")
@@ -136,6 +141,8 @@ def _free(samples: Tensors, dynamic: Mapping[str, Sequence[int]], *, batched: bo
             raise ExportError(f"dynamic: expected an input of {', '.join(samples)}, found {name!r}")
         first, end = int(batched), samples[name].ndim
         for axis in axes:
+            if isinstance(axis, bool) or not isinstance(axis, int):
+                raise ExportError(f"dynamic: input {name!r}: expected numbers of axes, found {axis!r}")
             if not first <= axis < end:
                 why = "; axis 0 is the batch axis, which is free already" if batched and axis == 0 else ""
                 expected = f"axes from {first} to {end - 1}" if first < end else "no axis, as it has no other"
@@ -175,7 +182,7 @@ def _answer(module: NamedModule, samples: Tensors, most: int) -> Mapping[str, ob
             return module.answered([torch.from_numpy(array.copy()) for array in few.values()])
     except ExportError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that exits would end a build as if all were well
         raise ExportError(f"the module fails on {company}: {said(error)}") from error
 
 
@@ -186,7 +193,7 @@ def _arrays(module: NamedModule, tensors: Tensors, names: Sequence[str]) -> dict
             answers = module(*(torch.from_numpy(array.copy()) for array in tensors.values()))
     except ExportError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ExportError(said(error)) from error
     arrays = {}
     for name, answer in zip(names, answers, strict=True):

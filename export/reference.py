@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from export import eager, tolerance
-from export.exporter import DEFAULTS, ExportSource, Options
+from export.exporter import DEFAULTS, ExportError, ExportSource, Options
 from models.tensors import Array, Signature, Tensors, TensorSpec, rows_of
 
 #: Of a discrete output, the share that may be undecided; with more, equality of the rest would prove little.
@@ -127,6 +127,8 @@ class _Runs:
 def measure(source: ExportSource) -> Reference:
     """Run the eager model in six ways; raise ExportError where it cannot be run. Blocks for as long as that takes."""
     inputs, signature = source.samples, source.signature
+    if not _sound(inputs).any():
+        raise ExportError("samples: expected some without NaN and infinity, found none: no answer to them could be wrong")
     most = signature.max_batch_size
     first = rows_of(inputs, 0, max(1, most))
     batched = eager.in_float32(source, inputs, batch_size=most)

@@ -156,8 +156,12 @@ def _parsed(data: bytes) -> Mapping[str, object]:
         record = text.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
     except ContentError:
         raise
-    except (ValueError, RecursionError) as error:
-        raise ContentError("record", expected="a JSON object", found=f"none: {error}"[:200]) from None
+    except RecursionError:
+        raise ContentError("record", expected="a JSON object", found="one that is nested too deeply") from None
+    except ValueError as error:
+        # Python's own word on a number of thousands of digits is advice to whoever runs this.
+        reason = "a number of too many digits" if "int_max_str_digits" in str(error) else f"none: {error}"[:200]
+        raise ContentError("record", expected="a JSON object", found=reason) from None
     if not isinstance(record, dict):
         raise ContentError("record", expected="a JSON object", found=f"{type(record).__name__}")
     return record

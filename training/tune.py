@@ -7,7 +7,7 @@ model's own recipe is the first trial, so the winner is at least as good. Trials
 import contextlib
 import fcntl
 import json
-import warnings
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.spec import ModelSpec, Recipe
 from training import recipe_file
-from training.space import Choice, Space
+from training.space import Axis, Choice, Space
 from training.task import Task, TrainingError
 from training.train import train
 
@@ -88,6 +88,8 @@ def opened(path: Path, search: Search) -> Iterator[optuna.Study]:
         try:
             yield _study(path, search)
         except (SQLAlchemyError, OptunaError) as error:
+            if _interrupted(error):
+                raise KeyboardInterrupt from error
             cause = error.__cause__ or error
             reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
             raise TuneError(f"{path}: expected a study of Optuna that can be written, found: {reason}") from error
@@ -184,7 +186,8 @@ class _Report(lightning.Callback):
 
 
 def _study(path: Path, search: Search) -> optuna.Study:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+    # The file is opened here: as a part of a URL, a name with ? or { in it would be another one.
+    storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": lambda: sqlite3.connect(path)})
     known = {summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)}
     new = search.spec.name not in known
     if known and new:
@@ -203,8 +206,9 @@ def _study(path: Path, search: Search) -> optuna.Study:
     if new:
         for name, value in search.facts().items():
             study.set_user_attr(name, value)
-        own = asdict(search.recipe)
-        study.enqueue_trial({name: own[name] for name in search.space}, user_attrs={"origin": "the model's own recipe"})
+        own = {name: value for name, value in asdict(search.recipe).items() if name in search.space}
+        # What is not in the space somebody gave is drawn from it; then the first trial is only like the model's own.
+        study.enqueue_trial({name: value for name, value in own.items() if _holds(search.space[name], value)})
         return study
     for name, value in search.facts().items():
         if study.user_attrs.get(name) != value:
@@ -214,6 +218,18 @@ def _study(path: Path, search: Search) -> optuna.Study:
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
     return study
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Tell whether Ctrl-C is behind an error: in the middle of a transaction, the database is the one that complains."""
+    part: BaseException | None = error
+    while part is not None and not isinstance(part, KeyboardInterrupt):
+        part = part.__cause__ or part.__context__
+    return part is not None
+
+
+def _holds(axis: Axis, value: Any) -> bool:  # Any: a value of a recipe
+    return value in axis.values if isinstance(axis, Choice) else axis.low <= value <= axis.high
 
 
 def _value(trial: FrozenTrial) -> float:
@@ -226,9 +242,6 @@ def _quiet() -> Iterator[None]:
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            # The model's own recipe may lie outside the space that somebody gave; it is tried all the same.
-            warnings.filterwarnings("ignore", message="Fixed parameter .* is out of range")
-            yield
+        yield
     finally:
         optuna.logging.set_verbosity(level)

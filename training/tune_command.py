@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Search as the arguments say and return the exit code: 1 for a failure, 2 for a wrong argument, 130 after Ctrl-C."""
     study_file = arguments.study or Path("tuning") / f"{arguments.model}.db"
-    out = arguments.out or study_file.with_suffix(".toml")
     try:
+        out = _out(study_file, arguments.out)
         search = _search(arguments)
         with tune.opened(study_file, search) as study:
             console = Console()
@@ -103,6 +103,16 @@ class _Trials:
         value = trial.value if trial.value is not None else max(trial.intermediate_values.values(), default=float("nan"))
         early = f" ended after epoch {trial.last_step}," if trial.state == TrialState.PRUNED else ""
         return f"validation {self._score} {self._sign * value:.4f}{early}  ({chosen})"
+
+
+def _out(study_file: Path, given: Path | None) -> Path:
+    """Return where the winner is written; raise UsageError for the study itself, or a study without a name."""
+    if not study_file.name:
+        raise UsageError(f"study: expected a file, found {str(study_file)!r}")
+    out = study_file.with_suffix(".toml") if given is None else given
+    if out.absolute() == study_file.absolute():
+        raise UsageError(f"out: expected another file than the study, found {str(out)!r} for both")
+    return out
 
 
 def _search(arguments: argparse.Namespace) -> Search:

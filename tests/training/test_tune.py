@@ -159,6 +159,14 @@ def test_recipes_that_all_blow_up_end_in_one_line(
     assert captured.err.startswith("sameway tune: tuning/toy.db: no trial ran to its end; ")
 
 
+def test_a_space_without_the_models_own_values(toy: ModelSpec) -> None:
+    Path("space.toml").write_text('[optimizer]\nchoices = ["sgd"]\n[learning_rate]\nlow = 0.2\nhigh = 0.3\n')
+    assert cli.main(["tune", "toy", "--trials", "1", "--epochs", "1", "--space", "space.toml"]) == 0
+    won = recipe_file.read(Path("tuning/toy.toml"), toy.recipe)
+    assert won.optimizer == "sgd"
+    assert 0.2 <= won.learning_rate <= 0.3
+
+
 def test_a_trial_that_falls_behind_is_ended_early(toy: ModelSpec) -> None:
     slow = space.Choice((0.05, 1e-9))
     search = search_of(toy, space={"learning_rate": slow}, recipe=replace(toy.recipe, epochs=8))
@@ -192,6 +200,9 @@ def failure(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         (["toy", "--epochs", "0"], "epochs: expected 1 to 1000000, found 0"),
         (["toy", "--seed", "-1"], "seed: expected 0 to "),
         (["toy", "--threads", "0"], "threads: expected 1 to "),
+        (["toy", "--study", "."], "study: expected a file, found '.'"),
+        (["toy", "--study", "toy.toml"], "out: expected another file than the study, found 'toy.toml' for both"),
+        (["toy", "--study", "a.db", "--out", "a.db"], "out: expected another file than the study, found 'a.db' for both"),
         (["toy", "--space", "absent.toml"], "absent.toml: expected a TOML file, found 'No such file or directory'"),
         (["toy", "--recipe", "absent.toml"], "absent.toml: expected a TOML file, found 'No such file or directory'"),
         (["toy", "--device", "cuda"], "device: expected a CUDA device that torch can use, found none"),
@@ -228,6 +239,13 @@ def test_a_file_that_is_no_study_is_one_line(toy: ModelSpec, capsys: pytest.Capt
     exit_code, line = failure(capsys, "toy", "--study", "notes.db/study.db")
     assert exit_code == 1
     assert line.startswith("notes.db/study.db: cannot be written: ")
+
+
+@pytest.mark.parametrize("name", ["what?.db", "a#b.db", "{a}.db", "a%20b.db", "a b.db", "fünf.db"])
+def test_any_name_of_a_file_will_do(name: str, toy: ModelSpec) -> None:
+    for trials in ("1", "2"):
+        assert cli.main(["tune", "toy", "--trials", trials, "--epochs", "1", "--study", name]) == 0
+    assert sorted(path.name for path in Path().iterdir()) == sorted([name, f"{name}.lock", f"{name[:-3]}.toml"])
 
 
 def test_two_searches_with_one_study_do_not_mix(toy: ModelSpec, capsys: pytest.CaptureFixture[str]) -> None:
