@@ -1,5 +1,6 @@
 """Short texts of 16 languages, drawn from wordfreq's word lists by `texts.py`; a second checksum guards what is drawn."""
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def texts_of(split: object) -> Texts:
 
 def _shares(folder: Path | None) -> dict[str, dict[str, texts.Share]]:
     """Return by language what each split may say."""
+    return _packaged() if folder is None else _read(folder)
+
+
+@functools.lru_cache(maxsize=1)
+def _packaged() -> dict[str, dict[str, texts.Share]]:
+    """Return the same of the installed lists, which do not change while they are there: reading them takes seconds."""
+    return _read(None)
+
+
+def _read(folder: Path | None) -> dict[str, dict[str, texts.Share]]:
     lists = words.read(folder)
     shared = texts.common(lists)
     return {language: texts.shares(found, shared) for language, found in lists.items()}

@@ -70,6 +70,7 @@ def test_items_gathered_at_once_are_the_items_one_by_one_without_padding_that_al
 
 def test_another_way_to_draw_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "_COMMON", 100_001)
+    monkeypatch.setattr(data, "_packaged", lambda: data._read(None))  # it remembers what it has read
     with pytest.raises(DataError, match=r"splits of language: expected sha256 [0-9a-f]{64}, found "):
         data.datasets()
 
