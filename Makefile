@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
-.PHONY: scoreboard bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
+.PHONY: scoreboard long bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
 
 MINUTES ?= 30
 
@@ -51,7 +51,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite long  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload
@@ -82,6 +82,9 @@ agreement: install  ## the clients' ledger, /metrics and the statistics say the 
 
 publish-faults: install  ## a publication killed, or failing, at each of 50 points leaves the old version or the whole new one
 	$(BIN)/python -m proofs.publish_faults
+
+long: install  ## tests that show at length what shorter ones show
+	$(BIN)/pytest -n 2 -m long
 
 export-suite: install  ## 45 small modules, exported in every format; faults planted in each: all noticed, no false alarm
 	$(BIN)/python -m tests.export.suite --json runs/export-suite.json

@@ -44,7 +44,7 @@ def test_every_format_has_the_verdict_that_is_expected(case: Case) -> None:
         assert said == PASSES if expected == PASSES else re.search(expected, said), f"{format}: {said or 'passes'}"
 
 
-@pytest.mark.parametrize("name", ["two_of_each", "pooled_embedding"])
+@pytest.mark.parametrize("name", ["two_of_each", pytest.param("pooled_embedding", marks=pytest.mark.long)])
 def test_every_fault_is_noticed(name: str) -> None:
     found = list(judge.faults(BY_NAME[name], modules.EQUAL))
     assert {finding.kind for finding in found} >= {
