@@ -32,8 +32,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Train as the arguments say and return the exit code: 1 for a failure, 2 for a wrong argument, 130 after Ctrl-C."""
     try:
         order = order_of(find(arguments.model), arguments)
-        if arguments.log is not None and arguments.log.exists() and not arguments.log.is_dir():
-            raise UsageError(f"log: expected a folder, found the file {arguments.log}")
         torch.set_num_threads(order.threads)
         return _train(order, arguments.log)
     except (UnknownModel, RecipeError, DeviceError, UsageError) as error:
