@@ -112,7 +112,7 @@ def _array(name: str, given: Array | Tensor) -> Array:
             given = given.detach().cpu().numpy()
         except TypeError:
             raise ExportError(f"input {name!r}: expected a datatype that numpy has, found {given.dtype}") from None
-    if not isinstance(given, np.ndarray):
+    if not isinstance(given, np.ndarray | np.generic):  # a number of numpy is an array without axes
         raise ExportError(f"input {name!r}: expected an array or a tensor, found {type(given).__name__}")
     _datatype(f"input {name!r}", given)
     if 0 in given.shape:
