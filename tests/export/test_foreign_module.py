@@ -163,6 +163,9 @@ def test_modules_that_can_have_no_signature(function: Callable[[Tensor], object]
         (None, {"dynamic": {"y": [1]}}, r"dynamic: expected an input of x, found 'y'"),
         (None, {"dynamic": {"x": [2]}}, r"dynamic: input 'x': expected axes from 1 to 1, found 2"),
         (None, {"dynamic": {"x": [0]}}, r"dynamic: .* found 0; axis 0 is the batch axis, which is free already"),
+        (None, {"dynamic": {"x": ["1"]}}, r"dynamic: input 'x': expected numbers of axes, found '1'"),
+        (None, {"max_batch_size": -1}, r"max_batch_size: expected 0 or more, found -1"),
+        ([[1.0, 2.0]], {}, r"input 'x': expected an array or a tensor, found list"),
         (None, {"outputs": ["a", "b"]}, r"outputs: expected some of output, or 1 new names for them, found a, b"),
         (None, {"outputs": []}, r"outputs: expected some of output, .*, found none"),
         (None, {"outputs": ["9"]}, r"outputs: expected some of output, .*, found 9"),
@@ -202,6 +205,15 @@ def test_eval_mode_is_lent() -> None:
     with evaluating(module):
         assert not any(part.training for part in module.modules())
     assert [name for name, part in module.named_modules() if part.training] == ["", "embedding", "dropout"]
+
+
+def leave(x: Tensor) -> Tensor:
+    raise SystemExit(0)
+
+
+def test_a_module_that_exits_does_not_end_the_build_as_if_all_were_well() -> None:
+    with pytest.raises(ExportError, match=r"^the module fails on 9 rows of the inputs given: SystemExit: 0"):
+        source(leave)
 
 
 class Stubborn(nn.Dropout):

@@ -158,6 +158,13 @@ def test_nans_and_infinities_of_the_inputs_are_no_fault() -> None:
     assert label.fault is None
 
 
+def test_samples_that_are_no_numbers_prove_nothing() -> None:
+    nothing = np.full((6, 3), np.nan, np.float32)
+    source = modules.of(lambda x: (x * 2,), TensorSpec("y", "FP32", (3,)), samples=nothing)
+    with pytest.raises(ExportError, match=r"^samples: expected some without NaN and infinity, found none"):
+        reference.measure(source)
+
+
 def test_a_class_masked_by_minus_infinity_is_no_fault() -> None:
     mask = torch.tensor([0, -np.inf, 0], dtype=torch.float32)
     samples = modules.numbers(40, 3)

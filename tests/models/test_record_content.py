@@ -60,6 +60,8 @@ def test_a_row_written_and_read_is_the_same_row(number: float, cut: str) -> None
         (sent({**GOOD, "carat": None}), "carat: expected a number, found None"),
         (sent({**GOOD, "carat": 1e39}), "carat: expected a finite number of 32 bits"),
         (sent({**GOOD, "carat": 10**400}), "carat: expected a finite number of 32 bits"),
+        (b'{"carat": ' + b"1" * 5000 + b"}", "record: expected a JSON object, found a number of too many digits"),
+        (b"[" * 20_000, "record: expected a JSON object, found one that is nested too deeply"),
         (sent({**GOOD, "cut": "Fair"}), "cut: expected one of fair, good, idéal, found 'Fair'"),
         (sent({**GOOD, "cut": 1}), "cut: expected one of fair, good, idéal, found 1"),
         (sent({**GOOD, "cut": ["good"]}), "cut: expected one of fair, good, idéal"),
