@@ -1,5 +1,6 @@
 """One server process: put together, run, and ended. The one place where concrete classes are chosen."""
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -24,6 +25,7 @@ from serving.engine.base import Management
 from serving.engine.finding import UnverifiedPolicy
 from serving.engine.local import LocalEngine
 from serving.engine.watch import Watch
+from serving.frontends.errand import Lane
 from serving.frontends.server import Server
 from serving.frontends.tls import context_of
 from serving.health import HANGS, Health
@@ -152,6 +154,15 @@ def front_end(frontend: str, wired: Wired) -> ASGIApp:
     return create_app(wired.dispatcher, wired.limits)
 
 
+def lane_of(frontend: str, wired: Wired) -> Callable[[asyncio.AbstractEventLoop], Lane] | None:
+    """Return what makes the lane in front of the chosen front end, once there is an event loop."""
+    if frontend == "flask":
+        return None
+    from serving.frontends.lane import DirectLane
+
+    return lambda loop: DirectLane(wired.dispatcher, wired.limits, loop)
+
+
 def serve(
     settings: Settings,
     app: ASGIApp,
@@ -177,6 +188,7 @@ def serve(
         drain_seconds=settings.drain_seconds,
         tls=tls,
         patient=patient,
+        lane=lane_of(settings.frontend, wired),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn's own handlers come and go with its loop; a signal before or after that must not kill either.

@@ -33,13 +33,14 @@ _DAY = 86_400.0
 class ServiceRate:
     """What batches of one version take, and how full they are while others wait. Its owner's lock guards it."""
 
-    __slots__ = ("_batches", "_covariance", "_fixed", "_late", "_per_row", "_rows", "_seconds", "_variance", "fill")
+    __slots__ = ("_covariance", "_fixed", "_late", "_per_row", "_rows", "_seconds", "_variance", "batches", "fill")
 
     def __init__(self, batch_rows: int) -> None:
         #: Rows of a batch that leaves others waiting: less than a batch may hold where requests of many rows or of
         #: several shapes do not fill it.
         self.fill = float(batch_rows)
-        self._batches = 0
+        #: How many batches have been measured.
+        self.batches = 0
         # Means of rows and seconds, the variance of rows, its covariance with seconds: all forget at the same rate.
         self._rows = self._seconds = self._variance = self._covariance = 0.0
         self._fixed = self._per_row = 0.0
@@ -48,7 +49,7 @@ class ServiceRate:
     @property
     def known(self) -> bool:
         """Whether any batch has been measured."""
-        return self._batches > 0
+        return self.batches > 0
 
     @property
     def reserve_seconds(self) -> float:
@@ -63,9 +64,9 @@ class ServiceRate:
         """Learn from a batch how long batches take."""
         if self.known:
             seconds = min(seconds, max(_NOISE_SECONDS, _SURPRISE * self.seconds(rows)))
-        self._batches += 1
+        self.batches += 1
         # At first all batches weigh the same: the very first must not count for half until the seventh.
-        weight = max(_WEIGHT, 1 / self._batches)
+        weight = max(_WEIGHT, 1 / self.batches)
         more_rows, more_seconds = rows - self._rows, seconds - self._seconds
         self._rows += weight * more_rows
         self._seconds += weight * more_seconds

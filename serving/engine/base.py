@@ -1,5 +1,6 @@
 """The Engine protocol: all that front ends and protocols know of inference."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +8,7 @@ from typing import Protocol
 
 from models.content import Content
 from models.tensors import Signature, Tensors
+from serving.engine.answer import Answer
 from serving.engine.statistics import ModelStatistics
 from serving.model_config import ModelConfig
 from serving.request import InferRequest, InferResponse
@@ -77,10 +79,18 @@ class Engine(Protocol):
     Where a model is named that is not served, methods raise ModelNotFound, and ModelNotReady if it is known.
     """
 
-    def submit(self, request: InferRequest) -> "Future[InferResponse]":
-        """Accept a request; raise what can be known now, the future carries what can only be known later.
+    def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """Let the thread that calls this compute what is cheap of the requests it submits, instead of handing it over.
 
-        Cancelling the future gives the request up; it works until a session has begun with it.
+        `soon` is given a function to be called by this thread: before it waits for anything else, or at once. An engine
+        that computes elsewhere has nothing to be helped with.
+        """
+        ...
+
+    def submit(self, request: InferRequest) -> Answer[InferResponse]:
+        """Accept a request; raise what can be known now, the answer carries what can only be known later.
+
+        Cancelling the answer gives the request up; it works until a session has begun with it.
         """
         ...
 

@@ -8,14 +8,17 @@ and they leave in the order in which they came. Who could not be answered in tim
 import math
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
-from concurrent.futures import Future
+from functools import partial
 
 from serving.engine.admission import ServiceRate, remaining, retry_after, starts_in
+from serving.engine.answer import Answer
 from serving.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from serving.request import InferRequest, InferResponse
+
+#: So many batches must have been measured before a version is known to be cheap: the first ones of a process are slow.
+_KNOWN_BATCHES = 16
 
 
 class Entry:
@@ -24,7 +27,7 @@ class Entry:
     Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
     """
 
-    __slots__ = ("__weakref__", "begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
+    __slots__ = ("begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
 
     def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
         self.request = request
@@ -35,7 +38,7 @@ class Entry:
         self.queued = 0.0
         #: When its batch was expected to begin; infinite before anything was measured.
         self.begins = math.inf
-        self.future: Future[InferResponse] = Future()
+        self.future: Answer[InferResponse] = Answer()
 
 
 class Batcher:
@@ -45,7 +48,8 @@ class Batcher:
         self._batch_rows = batch_rows
         self._queue_rows = queue_rows
         self._delay_seconds = delay_seconds
-        self._ready = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
         # Priority and shape → entries in order of arrival; ordered dictionaries, because a client may leave from the middle.
         self._lines: dict[Hashable, OrderedDict[Entry, None]] = {}
         self._rows = 0
@@ -63,15 +67,16 @@ class Batcher:
         """Return the number of rows waiting."""
         return self._rows
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: Entry, *, wake: bool = True) -> None:
         """Let an entry wait; raise Overloaded where it does not fit or would come too late, ModelNotReady once closed.
 
         An entry whose time is already over gets DeadlineExceeded: no load is to blame for it, and to wait would not help.
+        `wake` False: no instance is woken for it, as the caller is going to `take_now`.
         """
         entry.queued = now = time.monotonic()
         if entry.deadline <= now:
             raise DeadlineExceeded("the deadline had passed before the request could wait for an instance")
-        with self._ready:
+        with self._lock:
             if self._closed:
                 raise ModelNotReady("the model is being unloaded", retry_after_seconds=1)
             if self._rows + entry.rows > self._queue_rows:
@@ -82,12 +87,16 @@ class Batcher:
             self._admit(entry, now)
             self._rows += entry.rows
             self._levels[entry.priority] = self._levels.get(entry.priority, 0) + entry.rows
-            self._lines.setdefault(entry.line, OrderedDict())[entry] = None
-            self._ready.notify()
-        # A future keeps its callbacks for ever. If this one held the entry, entry and future would hold each other, and the
-        # request's tensors and its answer would stay until the garbage collector comes by. Who waits is held by the line.
-        waiting = weakref.ref(entry)
-        entry.future.add_done_callback(lambda future: self._leave(waiting()) if future.cancelled() else None)
+            line = self._lines.get(entry.line)
+            if line is None:
+                line = self._lines[entry.line] = OrderedDict()
+            line[entry] = None
+            # Who gives it up while it waits gives its place to others.
+            entry.future.on_cancel = partial(self.discard, entry)
+            if wake and self._idle:
+                self._ready.notify()
+        if entry.future.cancelled():  # before it had a place to give up
+            self.discard(entry)
 
     def take(self) -> list[Entry] | None:
         """Block until a batch is due, then return it, oldest first. None: closed and empty.
@@ -112,11 +121,42 @@ class Batcher:
                     self._begin(batch, taker, now)
                 if self._rows:
                     self._ready.notify()  # what is left may be due for another idle instance
-            for entry in expired:
-                if entry.future.set_running_or_notify_cancel():
-                    entry.future.set_exception(DeadlineExceeded("the deadline passed while the request waited in the queue"))
+            _expire(expired)
             if batch:
                 return batch
+
+    def take_now(self) -> list[Entry]:
+        """Return a batch as `take` does, an empty one where none is due; never wait. `leave` must follow."""
+        expired: list[Entry] = []
+        batch: list[Entry] = []
+        with self._lock:
+            now = time.monotonic()
+            if self.due_in(now) == 0:
+                batch, expired = self._take_line(now)
+                if batch:
+                    self._begin(batch, threading.get_ident(), now)
+        _expire(expired)
+        return batch
+
+    def leave(self) -> bool:
+        """End what `take_now` began; tell whether anybody waits."""
+        taker = threading.get_ident()
+        with self._lock:
+            self._ends.pop(taker, None)
+            self._foretold.pop(taker, None)
+            return self._rows > 0
+
+    def wake(self) -> None:
+        """Wake an instance for what waits."""
+        with self._lock:
+            self._ready.notify()
+
+    def expected_seconds(self, rows: int) -> float:
+        """Return how long a batch of all that waits and so many rows more will take, infinite while too little is known."""
+        rate = self._rate
+        if rate.batches < _KNOWN_BATCHES or self._delay_seconds:
+            return math.inf
+        return rate.seconds(min(self._rows + rows, self._batch_rows))
 
     def due_in(self, now: float) -> float | None:
         """Return the seconds until a batch is due, 0 if one is; None while nobody waits. Changes nothing."""
@@ -155,11 +195,6 @@ class Batcher:
             self._levels.clear()
             self._rows = 0
         return entries
-
-    def _leave(self, entry: Entry | None) -> None:
-        """Remove an entry whose client has left, if it is still there."""
-        if entry is not None:
-            self.discard(entry)
 
     def _line_due_in(self, line: OrderedDict[Entry, None], now: float) -> float:
         """Return the seconds until a line's first batch is due: it is full, or its first entry has waited long enough."""
@@ -221,7 +256,9 @@ class Batcher:
             entry.begins = now + self._delay_seconds
             return
         # Those of a worse priority wait for this one. Levels stay once they were used; there are at most a hundred.
-        ahead = sum(rows for level, rows in self._levels.items() if level <= entry.priority)
+        levels = self._levels
+        only = len(levels) == 1 and entry.priority in levels
+        ahead = self._rows if only else sum(rows for level, rows in levels.items() if level <= entry.priority)
         batches = int(ahead / rate.fill)
         begins = self._starts_in(batches, now)
         if batches:
@@ -243,6 +280,13 @@ class Batcher:
         busy = [0.0] * self._idle
         busy += [remaining(end, now) for end in self._ends.values()]
         return starts_in(batches, busy, self._rate.seconds(self._rate.fill))
+
+
+def _expire(entries: list[Entry]) -> None:
+    """Tell those whose deadline has passed so."""
+    for entry in entries:
+        if entry.future.set_running_or_notify_cancel():
+            entry.future.set_exception(DeadlineExceeded("the deadline passed while the request waited in the queue"))
 
 
 def _precedence(line: OrderedDict[Entry, None]) -> tuple[int, float]:

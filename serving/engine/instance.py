@@ -1,4 +1,7 @@
-"""An instance: one session and the one thread that uses it. Take, join, run, split, answer.
+"""An instance: one session, used by one thread at a time. Take, join, run, split, answer.
+
+It has a thread of its own, which waits for batches. Where a batch is cheap, the thread that brought its requests serves it
+itself with `try_serve`: two threads that hand over a request and its answer take longer than a small model computes.
 
 Whatever a backend does, each entry taken gets exactly one answer, and the thread goes on. One whose values make the
 backend fail fails alone.
@@ -51,6 +54,8 @@ class Instance:
         self._series = series
         #: The batch in the session, and since when (monotonic).
         self._running: tuple[float, list[Entry]] | None = None
+        #: Held by whoever uses the session.
+        self._in_use = threading.Lock()
         name = f"{identity.model}/{identity.version}#{number}"
         # A daemon, so that a runtime which hangs cannot keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -60,12 +65,16 @@ class Instance:
         self._thread.start()
 
     def join(self, timeout_seconds: float) -> bool:
-        """Wait until the thread has ended; tell whether it has."""
+        """Wait until the thread has ended and no other uses the session; tell whether that is so."""
+        end = time.monotonic() + timeout_seconds
         self._thread.join(timeout_seconds)
-        return not self._thread.is_alive()
+        if self._thread.is_alive() or not self._in_use.acquire(timeout=max(0.0, end - time.monotonic())):
+            return False
+        self._in_use.release()
+        return True
 
     def close(self) -> None:
-        """Free the session. The thread must have ended."""
+        """Free the session, which nobody uses any more."""
         self._session.close()
 
     def runs_for(self, now: float) -> float:
@@ -80,17 +89,37 @@ class Instance:
             with contextlib.suppress(InvalidStateError):  # answered in this very moment
                 entry.future.set_exception(error)
 
+    def try_serve(self) -> bool | None:
+        """Serve the batch that is due, if any, in this thread; tell whether more wait, None if the session is in use.
+
+        Never waits for anybody, but as long as the batch takes.
+        """
+        if not self._in_use.acquire(blocking=False):
+            return None
+        try:
+            batch = self._batcher.take_now()
+            if batch:
+                self._serve_batch(batch)
+            del batch
+            return self._batcher.leave()
+        finally:
+            self._in_use.release()
+
     def _serve(self) -> None:
         while (batch := self._batcher.take()) is not None:
-            # From here on an entry cannot be cancelled; one that was cancelled just now is left out.
-            entries = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
-            if entries:
-                # An entry has its answer already where the batch hung, and was abandoned.
-                with contextlib.suppress(InvalidStateError):
-                    self._answer(entries)
-                self._running = None
+            with self._in_use:
+                self._serve_batch(batch)
             # Neither inputs nor answers may live on in this frame while the thread waits for the next batch.
-            del batch, entries
+            del batch
+
+    def _serve_batch(self, batch: list[Entry]) -> None:
+        # From here on an entry cannot be cancelled; one that was cancelled just now is left out.
+        entries = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
+        if entries:
+            # An entry has its answer already where the batch hung, and was abandoned.
+            with contextlib.suppress(InvalidStateError):
+                self._answer(entries)
+            self._running = None
 
     def _answer(self, entries: list[Entry]) -> None:
         """Run one batch and resolve every entry's future, with its answer or with InferenceFailed.

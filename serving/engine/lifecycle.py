@@ -20,7 +20,7 @@ from serving.engine.base import ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy, open_version
 from serving.engine.openings import Openings, OpeningTooLong
 from serving.engine.replay import ReplayError
-from serving.engine.served import ServedVersion
+from serving.engine.served import Lenders, ServedVersion
 from serving.engine.statuses import Statuses
 from serving.engine.table import Table
 from serving.engine.wanted import Wanted, wanted_versions
@@ -57,11 +57,13 @@ class Lifecycle:
         models: Collection[str] | None,
         policy: UnverifiedPolicy,
         opening_seconds: float,
+        lenders: Lenders | None = None,
     ) -> None:
         self._repository = repository
         self._policy = policy
         self._metrics = metrics
         self._only = models
+        self._lenders = lenders
         self.table = Table()
         self.status = Statuses(metrics)
         for name in sorted(set(repository.models() if models is None else models)):
@@ -232,7 +234,7 @@ class Lifecycle:
         version, config = open_version(self._repository, name, number, self._policy)
         if served is not None and (served.identity.digest, served.config) == (version.digest, config):
             return served
-        return ServedVersion.open(version, config, self._metrics)
+        return ServedVersion.open(version, config, self._metrics, self._lenders)
 
     def _commit(self, prepared: Prepared) -> None:
         """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""

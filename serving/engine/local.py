@@ -1,12 +1,13 @@
 """LocalEngine: models and versions served in this process. It finds who answers; lifecycle.py says who is there."""
 
 import logging
+import threading
 import time
-from collections.abc import Collection
-from concurrent.futures import Future
+from collections.abc import Callable, Collection
 
 from models.repository import Repository
 from models.tensors import SignatureError
+from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
 from serving.engine.lifecycle import Lifecycle
@@ -41,7 +42,10 @@ class LocalEngine:
         opening_seconds: float = 300.0,
     ) -> None:
         self._metrics = metrics
-        self._life = Lifecycle(repository, metrics, models=models, policy=policy, opening_seconds=opening_seconds)
+        self._lenders: dict[int, Callable[[Callable[[], None]], object]] = {}
+        self._life = Lifecycle(
+            repository, metrics, models=models, policy=policy, opening_seconds=opening_seconds, lenders=self._lenders
+        )
         #: Loading and unloading, for this process alone.
         self.management = self._life
         self._draining = False
@@ -50,7 +54,11 @@ class LocalEngine:
         """Open what is wanted, by default by every model's configuration; the server is ready when this has ended."""
         self._life.load_all(wanted)
 
-    def submit(self, request: InferRequest) -> "Future[InferResponse]":
+    def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """Let this thread compute what is cheap of the requests it submits."""
+        self._lenders[threading.get_ident()] = soon
+
+    def submit(self, request: InferRequest) -> Answer[InferResponse]:
         """Check a request on its own and let it wait for an instance of its model."""
         served = self._find(request.model, request.version)
         while True:

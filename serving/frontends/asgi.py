@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.errors import BodyTooLarge, Cancelled, ModelNotReady
 from serving.frontends.arrivals import Watch
+from serving.frontends.head import headers_of
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply
@@ -32,7 +33,7 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
 
     Where the server stops before the request has come to its end, its client is told so, and then ClientLeft is raised.
     """
-    headers = _headers(scope)
+    headers = headers_of(scope["headers"])
     method, path = scope["method"], _path(scope)
     # None where a server has no address for its peer, as on a Unix socket.
     address = peer[0] if (peer := scope.get("client")) else None
@@ -93,15 +94,6 @@ def watch(scope: Scope, receive: Receive) -> Watch:
 def closing(reply: Reply) -> Reply:
     """Return the reply for a connection that cannot be used again: the rest of a body is left unread on it."""
     return Reply(reply.status, reply.body, reply.media_type, (*reply.headers, ("connection", "close")))
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers; one that comes several times as a list of its values (RFC 9110, section 5.3)."""
-    headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
 
 
 async def _body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:

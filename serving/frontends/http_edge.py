@@ -10,9 +10,13 @@
 - Requests that wait for the answer to one before them are few: uvicorn reads on with every answer, some 5,000 requests
   at a time from a client that sends without end, and 8 seconds of that are a gigabyte.
 - An application can learn at once that its client has left, without a task per request that waits for it.
+- Requests for models may have a lane in front of the application, without tasks and coroutines (errand.py, lane.py).
 """
 
 import asyncio
+import time
+import urllib.parse
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +30,13 @@ from uvicorn.server import ServerState
 from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
 from serving.frontends.asgi import LEAVING, MANAGEMENT, REFUSAL
 from serving.frontends.deadlines import Deadlines
+from serving.frontends.errand import Errand
 from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
+from serving.frontends.head import Head, headers_of
 from serving.frontends.lingering import Lingering, unread
 from serving.frontends.shared import Process
 from serving.limits import Limits
+from serving.protocols.route import HttpRequest
 
 #: How long a silent connection is still read when the server stops: several times the way between a client and its server.
 _FAREWELL_SECONDS = 0.1
@@ -37,6 +44,10 @@ _FAREWELL_SECONDS = 0.1
 
 class HttpEdge(HttpToolsProtocol):
     """One connection."""
+
+    # What waits for its turn and who is at work may be errands, which stand in for uvicorn's cycles.
+    cycle: Any
+    pipeline: deque[Any]
 
     def __init__(
         self,
@@ -60,7 +71,11 @@ class HttpEdge(HttpToolsProtocol):
         self._head_bytes = 0
         self._messages = 0
         # The request the application is working on; `cycle` is the one that was read last, which may still have to wait.
-        self._active: RequestResponseCycle | None = None
+        self._active: RequestResponseCycle | Errand | None = None
+        # The last head that was one for the lane, and a request that has become whole.
+        self._head: Head | None = None
+        self._whole: Errand | None = None
+        self._idle_since = 0.0
         # Why the bytes are refused that the parser is reading, and the answer once it is its turn.
         self._refusal: ServingError | None = None
         self._farewell: bytes | None = None
@@ -93,7 +108,10 @@ class HttpEdge(HttpToolsProtocol):
         self._deadlines.written()
         self._release()
         super().connection_lost(exc)
-        if self._on_leaving is not None:
+        if isinstance(self._active, Errand):
+            if not self._active.response_complete:
+                self._active.leave()
+        elif self._on_leaving is not None:
             self._on_leaving()
 
     def data_received(self, data: bytes) -> None:
@@ -102,6 +120,8 @@ class HttpEdge(HttpToolsProtocol):
             return
         self._head_bytes += len(data)
         self._parse(data)
+        if self._whole is not None:
+            self._begin_whole()
         if self.transport.is_closing() or self._farewell is not None:
             return
         # Also of a body in chunks: what a chunk's line or a trailer says without end.
@@ -132,14 +152,11 @@ class HttpEdge(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        super().on_message_begin()
-        self._unset_keepalive_if_required()  # here and not with any byte: empty lines between requests begin none
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_head = True
         self._messages += 1
-        extensions: dict[str, Any] = {LEAVING: self._watch}  # Any: ASGI leaves what an extension holds to itself
-        if self._on_management:
-            extensions[MANAGEMENT] = {}
-        self.scope["extensions"] = extensions
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""
@@ -151,7 +168,10 @@ class HttpEdge(HttpToolsProtocol):
         """Take a header, and no trailer: it comes when the head has been judged (RFC 9110, section 6.5.1)."""
         if self._in_body:
             return
-        super().on_header(name, value.strip(b" \t"))  # the parser leaves what follows a value (RFC 9110, section 5.5)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.strip(b" \t")))  # the parser leaves what follows a value (RFC 9110, section 5.5)
         if len(self.headers) > self._limits.header_count:
             self._raise(head_too_large(self._limits))
 
@@ -160,14 +180,80 @@ class HttpEdge(HttpToolsProtocol):
         if self._upgrading():
             return  # it will be read again, as one that asks for no other protocol
         self._in_head, self._in_body, self._head_bytes = False, True, 0
+        head = self._head
+        # A client that keeps its connection mostly says the same again: what was found out then is true now.
+        if head is not None and head.is_said(self.parser, self.url, self.headers):
+            self._start_errand(head)
+            return
+        method = self.parser.get_method()
         try:
-            check_head(self.parser.get_method(), self.parser.get_http_version(), self.headers, self._limits)
+            check_head(method, self.parser.get_http_version(), self.headers, self._limits)
         except ServingError as error:
             self._raise(error)
+        if method == b"POST" and self._process.lane is not None and (head := self._of_the_lane()) is not None:
+            self._head = head
+            self._start_errand(head)
+            return
+        self._start_cycle()
+
+    def _start_cycle(self) -> None:
+        """Start the application on a request."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # makes the scope
+        self.url, self.expect_100_continue = url, expects
+        self.headers = self.scope["headers"] = headers
+        extensions: dict[str, Any] = {LEAVING: self._watch}  # Any: ASGI leaves what an extension holds to itself
+        if self._on_management:
+            extensions[MANAGEMENT] = {}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
         if self._process.stopping:
             # The answer says so, and the client sends its next request elsewhere instead of into a closed connection.
             self.cycle.keep_alive = False
+
+    def _of_the_lane(self) -> Head | None:
+        """Return the head that was read if the lane takes it; None for one that says anything unusual."""
+        lane = self._process.lane
+        headers = headers_of(self.headers)
+        length = headers.get("content-length", "")
+        if lane is None or self.expect_100_continue or not length.isdecimal() or len(length) > 18:
+            return None
+        if self.parser.get_http_version() != "1.1":
+            return None
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        if "%" in path:
+            path = urllib.parse.unquote(path)
+        address = self.client[0] if self.client else None
+        request = HttpRequest("POST", path, headers, b"", 0.0, address, on_management=self._on_management)
+        return Head(self.url, self.headers, path, headers) if lane.takes(request, length=int(length)) else None
+
+    def _start_errand(self, head: Head) -> None:
+        """Begin a request of the lane, whose body is still to come."""
+        lane = self._process.lane
+        if lane is None:
+            raise RuntimeError("expected a lane, as a head was found to be one for it")
+        address = self.client[0] if self.client else None
+        # When it began, until it is known when it was whole.
+        request = HttpRequest(
+            "POST", head.path, head.headers, b"", time.monotonic(), address, on_management=self._on_management
+        )
+        keeps = self.parser.should_keep_alive() and not self._process.stopping
+        before, self.cycle = self.cycle, Errand(self, lane, request, keep_alive=keeps)
+        if before is None or before.response_complete:
+            self._active = self.cycle
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _begin_whole(self) -> None:
+        """Begin with the request that has become whole; not within the parser, as it may be answered at once."""
+        errand, self._whole = self._whole, None
+        if errand is not None and not self.transport.is_closing():
+            errand.begin(time.monotonic())
+
+    def default_lines(self) -> bytes:
+        """Return the header lines that every answer has."""
+        return self._process.lines_of(self.server_state.default_headers)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
@@ -177,24 +263,57 @@ class HttpEdge(HttpToolsProtocol):
         except ServerBusy as error:
             self._raise(error)
         self._held_here += len(body)
-        super().on_body(body)
+        if isinstance(self.cycle, Errand):
+            self.cycle.add(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request's bytes."""
         if self._upgrading():
             return
         self._in_body = False
-        super().on_message_complete()
+        cycle = self.cycle
+        if isinstance(cycle, Errand):
+            cycle.more_body = False
+            if cycle is self._active:
+                self._whole = cycle
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """End an answer; go on with what was sent meanwhile, or say goodbye."""
-        super().on_response_complete()
-        if self._reads_on():
-            self._unset_keepalive_if_required()  # the next request has begun, and has deadlines of its own
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle_since = time.monotonic()
+                if self.timeout_keep_alive_task is None:
+                    self._look_whether_idle(self.timeout_keep_alive)
         if not self.pipeline:
             self._release()
         if self._farewell is not None and self._answered():
             self._say_farewell()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if nothing has come for long; look again later if something has.
+
+        One timer goes on as long as the connection does. One that each request cancels, and each answer sets anew, would
+        cost as much as parsing the request.
+        """
+        self.timeout_keep_alive_task = None
+        if self._reads_on() or (self.cycle is not None and not self.cycle.response_complete):
+            return  # the next answer sets it again
+        left = self._idle_since + self.timeout_keep_alive - time.monotonic()
+        if left > 0:
+            self._look_whether_idle(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_whether_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
         """Learn that the server stops. A request may be on its way to a connection that is silent: it is not cut off yet."""
@@ -224,6 +343,8 @@ class HttpEdge(HttpToolsProtocol):
         if self.transport.is_closing() and self.transport.has_unsent():  # type: ignore[attr-defined]  # it is Lingering
             self._deadlines.write()
         super().resume_writing()
+        if isinstance(self._active, Errand):
+            self._active.go_on()
 
     def _upgrading(self) -> bool:
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
@@ -251,6 +372,9 @@ class HttpEdge(HttpToolsProtocol):
         if waiting:
             self.pipeline.remove(waiting[0])
             return
+        if isinstance(self.cycle, Errand):
+            self.cycle.leave(error)
+            return
         if self.cycle.response_started:
             self._farewell = b""  # its answer has gone out already: nothing more may follow it
         extensions: Any = self.cycle.scope["extensions"]  # Any: what `on_message_begin` has made
@@ -269,9 +393,13 @@ class HttpEdge(HttpToolsProtocol):
             self.transport.write(self._farewell)
         self.transport.close()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle | Errand, app: ASGI3Application) -> None:
         self._active = cycle
-        super()._start_asgi_task(cycle, app)
+        if not isinstance(cycle, Errand):
+            super()._start_asgi_task(cycle, app)
+        elif not cycle.more_body:
+            self._whole = cycle
+            self.loop.call_soon(self._begin_whole)
 
     def _too_slow(self, part: str) -> None:
         if self.flow.read_paused:  # by us, as an answer is due before

@@ -19,6 +19,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.frontends.errand import Lane
 from serving.frontends.handshakes import Handshakes
 from serving.frontends.http_edge import HttpEdge
 from serving.frontends.shared import Process
@@ -41,8 +42,9 @@ class Server(uvicorn.Server):
         drain_seconds: float,
         tls: ssl.SSLContext | None = None,
         patient: bool = False,
+        lane: Callable[[asyncio.AbstractEventLoop], Lane] | None = None,
     ) -> None:
-        """`patient`: a second SIGTERM does not cut the drain delay short."""
+        """`patient`: a second SIGTERM does not cut the drain delay short. `lane` takes requests for models past the app."""
         process = Process(limits)
         config = uvicorn.Config(
             app,
@@ -62,6 +64,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._limits = limits
         self._process = process
+        self._make_lane = lane
         self._on_stop = on_stop
         self._on_tick = on_tick
         self._drain_seconds = drain_seconds
@@ -83,6 +86,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections, and say where. From here on a signal ends the server cleanly, so not sooner."""
+        if self._make_lane is not None:
+            self._process.lane = self._make_lane(asyncio.get_running_loop())
         await super().startup([])
         for listener in sockets or ():
             await self._accept(listener)
@@ -107,6 +112,9 @@ class Server(uvicorn.Server):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*handshakes, return_exceptions=True), self.drain_seconds_left())
         await super().shutdown(sockets)
+        if self._process.lane is not None:
+            self._process.lane.interrupt()
+            await asyncio.sleep(0)  # what was just written goes out
 
     async def _accept(self, listener: socket.socket) -> None:
         """Accept connections as uvicorn does, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""

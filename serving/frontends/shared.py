@@ -1,6 +1,9 @@
 """What all connections of one process share: whether it is stopping, how many bytes of bodies it holds, request ids."""
 
+from collections.abc import Sequence
+
 from serving.errors import ServerBusy
+from serving.frontends.errand import Lane
 from serving.limits import Limits
 from serving.protocols.request_id import RequestIds
 
@@ -28,3 +31,14 @@ class Process:
         self.held = Held(limits.bodies_bytes)
         #: The address of the listener for management, None where there is none.
         self.management: tuple[str, int] | None = None
+        #: Who takes requests for models in front of the application, None where nobody does.
+        self.lane: Lane | None = None
+        self._defaults: Sequence[tuple[bytes, bytes]] = ()
+        self._lines = b""
+
+    def lines_of(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return headers as lines; the server makes a new list of them every second, with the date."""
+        if headers is not self._defaults:
+            self._defaults = headers
+            self._lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        return self._lines

@@ -3,12 +3,13 @@
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 
+from serving.engine.answer import Answer
 from serving.errors import Overloaded
 from serving.request import InferResponse
 
-Submit = Callable[[], "Future[InferResponse]"]
+Submit = Callable[[], "Answer[InferResponse]"]
 
 
 class DecodingPool:
@@ -18,15 +19,15 @@ class DecodingPool:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
         self._places = threading.Semaphore(waiting)
 
-    def submit(self, submit: Submit) -> "Future[InferResponse]":
+    def submit(self, submit: Submit) -> "Answer[InferResponse]":
         """Run `submit` in a thread; raise Overloaded when too many wait for one. Cancelling gives up either half."""
         if not self._places.acquire(blocking=False):
             raise Overloaded("too many large images wait to be decoded", retry_after_seconds=1)
-        answer: Future[InferResponse] = Future()
+        answer: Answer[InferResponse] = Answer()
         self._pool.submit(self._run, submit, answer)
         return answer
 
-    def _run(self, submit: Submit, answer: "Future[InferResponse]") -> None:
+    def _run(self, submit: Submit, answer: "Answer[InferResponse]") -> None:
         try:
             if answer.cancelled():
                 return
@@ -41,7 +42,7 @@ class DecodingPool:
         inner.add_done_callback(lambda inner: _pass_on(inner, answer))
 
 
-def _pass_on(inner: "Future[InferResponse]", answer: "Future[InferResponse]") -> None:
+def _pass_on(inner: "Answer[InferResponse]", answer: "Answer[InferResponse]") -> None:
     """Settle the outer future as the inner one was."""
     if inner.cancelled():
         answer.cancel()

@@ -7,9 +7,8 @@ framework's middleware.
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
-from dataclasses import replace
 from typing import Any
 
 from serving.access import Access, Admission
@@ -55,14 +54,13 @@ class Dispatcher:
             route, parameters = self._paths.match(request.method, request.path)
             if route.inference:
                 self._metrics.begin()
-            request = request.admitted(parameters, self._admit(route, request))
+            request.parameters, request.admission = parameters, self._admit(route, request)
             encoding = request.headers.get("content-encoding")
             if encoding is not None:
                 if route.inference:
                     # Nothing is inflated for a model that is not there to be asked.
                     self._engine.metadata(parameters["model"], version_of(parameters))
-                body, inflated = self._inflater.inflate(request.body, encoding)
-                request = replace(request, body=body, inflated_bytes=inflated)
+                request.body, request.inflated_bytes = self._inflater.inflate(request.body, encoding)
             answer = route.handler(request)
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
             return self._failed(route, request, error)
@@ -101,10 +99,24 @@ class Dispatcher:
         if route.inference:
             self._metrics.begin()
         try:
-            request = request.admitted(parameters, self._admit(route, request))
+            request.parameters, request.admission = parameters, self._admit(route, request)
         except ServingError as refused:
             return self._failed(route, request, refused)
         return self._failed(route, request, error)
+
+    def infers(self, head: HttpRequest) -> bool:
+        """Tell whether a request is for a model, and may come, as far as its head tells; it is not counted yet."""
+        try:
+            route, _ = self._paths.match(head.method, head.path)
+            if route.inference and not self._access.open:
+                self._access.check(route.scopes, head.headers, on_management=head.on_management)
+        except ServingError:
+            return False
+        return route.inference
+
+    def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """Let the thread that calls this compute what is cheap of the requests it brings (see Engine)."""
+        self._engine.lend(soon)
 
     def waits(self, request: HttpRequest) -> bool:
         """Tell whether a request's answer may have to be waited for; one that no route takes has its answer at once."""

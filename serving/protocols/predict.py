@@ -8,7 +8,6 @@ curl -d '{"carat": 0.7, "cut": "Ideal", …}' http://127.0.0.1:8000/predict/diam
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from models.content import (
 )
 from models.tensors import Tensors
 from serving.access import PREDICT
+from serving.engine.answer import Answer
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import InferenceFailed, InvalidInput, Unsupported
 from serving.limits import Limits
@@ -63,7 +63,7 @@ class Predict:
         #: By the digest of the version that was asked: how its answer is told.
         outputs: dict[str, OutputContent] = {}
 
-        def submit(read: Callable[[InputContent], Tensors]) -> "Future[InferResponse]":
+        def submit(read: Callable[[InputContent], Tensors]) -> "Answer[InferResponse]":
             # Decoding may have taken a while, and another version may be served since.
             return on_current(self._engine, model, None, lambda version: self._submit(read, version, deadline, outputs))
 
@@ -71,8 +71,8 @@ class Predict:
         return Pending(future, deadline, lambda response: Reply(200, _answer(outputs[response.digest], response)))
 
     def _image(
-        self, file: bytes, submit: "Callable[[Callable[[InputContent], Tensors]], Future[InferResponse]]"
-    ) -> "Future[InferResponse]":
+        self, file: bytes, submit: "Callable[[Callable[[InputContent], Tensors]], Answer[InferResponse]]"
+    ) -> "Answer[InferResponse]":
         """Decode an image and submit it.
 
         A small one is decoded here and now; a large one would make everybody else wait for it. Both sizes count: few pixels
@@ -91,7 +91,7 @@ class Predict:
         metadata: ModelMetadata,
         deadline: float,
         outputs: dict[str, OutputContent],
-    ) -> "Future[InferResponse]":
+    ) -> "Answer[InferResponse]":
         """Run one version on what was sent."""
         content = _content(metadata)
         outputs[metadata.digest] = content.output

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from serving.access import OBSERVE, Admission
+from serving.engine.answer import Answer
 from serving.errors import (
     MethodNotAllowed,
     ModelNotFound,
@@ -30,12 +31,16 @@ Headers = tuple[tuple[str, str], ...]
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+# Requests and replies are not frozen: that takes four times as long to make, and there are several for every request. What
+# a request is known to be fills up on its way; a reply is never changed.
+
+
+@dataclass(slots=True)
 class HttpRequest:
     """A whole request. Header names are in lower case; `path` is percent-decoded once; `received` is a monotonic time.
 
-    `address` is the peer's; `on_management` tells that the listener for management took the connection. `admission` is there
-    once it was let in.
+    `address` is the peer's; `on_management` tells that the listener for management took the connection. `parameters` and
+    `admission` are there once it was let in, and `body` is inflated then. `headers` may be those of other requests too.
     """
 
     method: str
@@ -45,21 +50,14 @@ class HttpRequest:
     received: float
     address: str | None = None
     #: What the route's pattern found in the path.
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=lambda: _NONE)
     on_management: bool = False
     admission: Admission | None = None
     #: What is held of the body beyond its bytes on the wire.
     inflated_bytes: int = 0
 
-    def admitted(self, parameters: Mapping[str, str], admission: Admission) -> "HttpRequest":
-        """Return the request with what its path holds, and let in. (`replace` would take twice as long.)"""
-        return HttpRequest(
-            self.method, self.path, self.headers, self.body, self.received, self.address, parameters,
-            self.on_management, admission,
-        )  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A whole answer."""
 
@@ -69,11 +67,11 @@ class Reply:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
     """An answer to come. `deadline` is a monotonic time; `encode` turns what the future brings into a Reply."""
 
-    future: "Future[Any]"  # Any: an InferResponse for inference, nothing for loading
+    future: "Answer[Any] | Future[Any]"  # Any: an InferResponse for inference, nothing for loading
     deadline: float
     encode: Callable[[Any], Reply]
 

@@ -9,7 +9,6 @@ likely to have, and none of them shows in a test that sends one request at a tim
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import cli
 from models.tensors import Array, Tensors, rows_of
 from serving.backends.onnx import OnnxSession
 from serving.engine import batch, batcher, instance
+from serving.engine.answer import Answer
 from serving.engine.batcher import Entry
 from serving.engine.instance import Instance
 from serving.protocols.dispatch import Waiting
@@ -82,7 +82,7 @@ def resolved_twice() -> None:
     """Resolve a future with its neighbour's result, and then with its own, which comes too late."""
     respond, last = Instance._response, dict[Instance, InferResponse]()
 
-    class Forgiving(Future[InferResponse]):
+    class Forgiving(Answer[InferResponse]):
         def set_result(self, result: InferResponse) -> None:
             if not self.done():
                 super().set_result(result)
@@ -94,7 +94,7 @@ def resolved_twice() -> None:
         last[self] = right
         return right
 
-    _replace(batcher, "Future", Forgiving)
+    _replace(batcher, "Answer", Forgiving)
     _replace(Instance, "_response", response)
 
 
@@ -103,10 +103,10 @@ def keyed_by_id() -> None:
     answer = Instance._answer
 
     def keyed(self: Instance, entries: list[Entry]) -> None:
-        by_id: dict[str | None, Future[InferResponse]] = {}
+        by_id: dict[str | None, Answer[InferResponse]] = {}
         theirs = [entry.future for entry in entries]
         for entry in entries:
-            entry.future = Future()
+            entry.future = Answer()
             by_id[entry.request.id] = entry.future
         answer(self, entries)
         for future, entry in zip(theirs, entries, strict=True):

@@ -1,7 +1,7 @@
 """The routes on a real engine, asked without any server."""
 
-import concurrent.futures
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,8 +66,10 @@ class Desk:
         """Wait as a front end does, and return the reply."""
         if isinstance(answer, Reply):
             return answer
-        done, _ = concurrent.futures.wait([answer.future], timeout=max(0.0, answer.deadline - time.monotonic()))
-        return answer.reply() if done else answer.expired()
+        done = threading.Event()
+        answer.future.add_done_callback(lambda _: done.set())
+        done.wait(max(0.0, answer.deadline - time.monotonic()))
+        return answer.reply() if answer.future.done() else answer.expired()
 
     def value(self, name: str, **labels: str) -> float:
         """Return a metric's value, 0 where the series does not exist."""

@@ -12,7 +12,6 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from models.repository import Repository
 from models.tensors import Array, Signature, Tensors, TensorSpec
 from serving.backends.onnx import OnnxBackend
+from serving.engine.answer import Answer
 from serving.engine.local import LocalEngine
 from serving.engine.servable import Servable
 from serving.engine.served import ServedVersion
@@ -134,9 +134,9 @@ class Asked:
         self.x = x
         self.left = False
         self.ends = 0
-        self.future: Future[InferResponse] = Future()
+        self.future: Answer[InferResponse] = Answer()
 
-    def watch(self, future: "Future[InferResponse]") -> None:
+    def watch(self, future: "Answer[InferResponse]") -> None:
         self.future = future
         future.add_done_callback(self._count)
 
@@ -329,7 +329,7 @@ def test_onnx_runtime_answers_clients_at_once_as_it_would_one_by_one(
     assert problems == []
 
 
-def _found(future: "Future[InferResponse]") -> object:
+def _found(future: "Answer[InferResponse]") -> object:
     try:
         return future.result(PATIENCE).outputs["found"].tolist()
     except InferenceFailed:

@@ -1,13 +1,13 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.repository import Repository
+from serving.engine.answer import Answer
 from serving.engine.base import State
 from serving.engine.local import LocalEngine
 from serving.engine.served import ServedVersion
@@ -99,9 +99,9 @@ def test_the_server_is_not_ready_before_the_last_model_was_tried(tmp_path: Path,
     seen = []
     real = ServedVersion.open
 
-    def look(version, config, metrics):  # type: ignore[no-untyped-def]
+    def look(version, config, metrics, lenders):  # type: ignore[no-untyped-def]
         seen.append((version.model, engine.ready(), states(engine)))
-        return real(version, config, metrics)
+        return real(version, config, metrics, lenders)
 
     monkeypatch.setattr(ServedVersion, "open", look)
     engine.load_all()
@@ -140,7 +140,7 @@ def test_requests_that_race_with_closing_are_answered_or_refused_but_never_forgo
     toys.publish(tmp_path)
     (tmp_path / "toy" / "config.toml").write_text("queue_rows = 100000")
     engine = load(tmp_path)
-    accepted: list[Future[InferResponse]] = []
+    accepted: list[Answer[InferResponse]] = []
     running = threading.Event()
 
     def ask() -> None:
@@ -169,8 +169,8 @@ def test_a_version_that_was_being_opened_while_the_engine_closed_is_not_served(
     opened: list[ServedVersion] = []
     real = ServedVersion.open
 
-    def close_meanwhile(version, config, metrics):  # type: ignore[no-untyped-def]
-        opened.append(real(version, config, metrics))
+    def close_meanwhile(version, config, metrics, lenders):  # type: ignore[no-untyped-def]
+        opened.append(real(version, config, metrics, lenders))
         engine.close(drain_seconds=0)
         return opened[-1]
 

@@ -111,10 +111,10 @@ def test_a_fault_of_ours_while_loading_does_not_stop_the_other_models(
     toys.publish(tmp_path, "b")
     real = ServedVersion.open
 
-    def fail_for_a(version, config, metrics):  # type: ignore[no-untyped-def]
+    def fail_for_a(version, config, metrics, lenders):  # type: ignore[no-untyped-def]
         if version.model == "a":
             raise ZeroDivisionError("secret")
-        return real(version, config, metrics)
+        return real(version, config, metrics, lenders)
 
     monkeypatch.setattr(ServedVersion, "open", fail_for_a)
     engine = load(tmp_path)

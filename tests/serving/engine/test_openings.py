@@ -62,10 +62,10 @@ def test_a_model_whose_opening_hangs_holds_up_no_other(tmp_path: Path, monkeypat
     hangs = {"b"}
     real = ServedVersion.open
 
-    def hang(version, config, metrics):  # type: ignore[no-untyped-def]
+    def hang(version, config, metrics, lenders):  # type: ignore[no-untyped-def]
         if version.model in hangs:
             goes_on.wait(PATIENCE)
-        return real(version, config, metrics)
+        return real(version, config, metrics, lenders)
 
     monkeypatch.setattr(ServedVersion, "open", hang)
     engine = LocalEngine(Repository(tmp_path), Metrics(), opening_seconds=0.2)

@@ -2,16 +2,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
+from serving.engine.answer import Answer
 from serving.frontends.arrivals import Arrivals, Ending
 from serving.request import InferResponse, Timings
 from tests.serving.sessions import PATIENCE
 
-Answer = Future[InferResponse]
+Answer = Answer[InferResponse]
 RESPONSE = InferResponse("toy", 1, "", {"y": np.zeros(1)}, None, Timings(0, 0, 0, 0))
 
 

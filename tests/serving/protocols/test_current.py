@@ -1,10 +1,10 @@
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from PIL.Image import Image
 
 from models.content import open_image
+from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata
 from serving.engine.served import ServedVersion
 from serving.errors import ModelNotFound
@@ -73,7 +73,7 @@ def test_a_version_opened_anew_for_its_configuration_between_two_instructions_re
     submit = ServedVersion.submit
     asked: list[ServedVersion] = []
 
-    def overtaken(self: ServedVersion, request: InferRequest) -> "Future[InferResponse]":
+    def overtaken(self: ServedVersion, request: InferRequest) -> "Answer[InferResponse]":
         asked.append(self)
         if len(asked) == 1:
             (tmp_path / "toy" / "config.toml").write_text("timeout_seconds = 5")
