@@ -13,10 +13,11 @@ from serving.access import ANYONE, DESCRIBE, OBSERVE, PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import ModelNotReady
 from serving.limits import Limits
-from serving.protocols import v2_request, v2_response
+from serving.protocols import v2_response
 from serving.protocols.current import on_current
 from serving.protocols.route import HttpRequest, Pending, Reply, Route, version_of
 from serving.protocols.v2_describe import config_json, metadata_json, statistics_json
+from serving.protocols.v2_request import Decoder
 from serving.request import InferRequest, InferResponse
 
 #: The extensions of the protocol that this server speaks.
@@ -38,6 +39,7 @@ class V2:
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
         self._limits = limits
+        self._decoder = Decoder(limits)
         self._server = {"name": "sameway", "version": importlib.metadata.version("sameway"), "extensions": EXTENSIONS}
 
     def routes(self) -> list[Route]:
@@ -111,7 +113,7 @@ class V2:
     def _infer(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
         """Run one version on the tensors in the body."""
         signature = metadata.signature
-        wish = v2_request.decode(request, signature, self._limits)
+        wish = self._decoder.decode(request, signature)
         # A client may ask for less time than the model's own timeout, which is the longest that a shutdown waits for.
         seconds = min(wish.timeout_seconds or metadata.timeout_seconds, metadata.timeout_seconds)
         deadline = request.received + seconds

@@ -36,16 +36,18 @@ def carries(datatype: str) -> bool:
 
 
 def read(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Array:
-    """Return the array in `data`, a flat list or lists nested as the shape says, in row-major order."""
+    """Return the array in `data`, a flat list or lists nested as the shape says, in row-major order.
+
+    An array has its numbers read already (v2_plain.py): all that is left to say is whether the datatype holds them.
+    """
+    if isinstance(data, np.ndarray):
+        return _cast(data, name, datatype, shape)
     if not carries(datatype):
         raise Unsupported.at(f"{name}.datatype", expected="a datatype that JSON can carry", found=datatype)
     if not isinstance(data, list):
         raise MalformedRequest.at(f"{name}.data", expected="a list", found=kind(data))
     values = _flat(data, name, shape)
-    count = math.prod(shape)  # Python's integers: no product of lengths can overflow
-    if len(values) != count:
-        expected = f"{count} values for shape {show_shape(shape)}"
-        raise InvalidInput.at(f"{name}.data", expected=expected, found=f"{len(values)} values")
+    _check_count(len(values), name, shape)
     allowed, words = _JSON_TYPES[datatype]
     if strange := set(map(type, values)) - allowed:
         found = next(value for value in values if type(value) in strange)
@@ -57,6 +59,30 @@ def read(data: object, name: str, datatype: str, shape: tuple[int, ...]) -> Arra
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _out_of_range(values, name, datatype)
     return shaped(array, name, shape)
+
+
+def _cast(values: Array, name: str, datatype: str, shape: tuple[int, ...]) -> Array:
+    """Return doubles, or integers of 64 bits, as an array of the datatype."""
+    _check_count(len(values), name, shape)
+    dtype = DTYPES[datatype]
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = values.astype(dtype, copy=False)
+        # What is too large for the datatype has become infinite; the sum of finite numbers may be so too, and is no proof.
+        if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            raise _out_of_range(values.tolist(), name, datatype)
+        return shaped(array, name, shape)
+    limits = np.iinfo(dtype)
+    if values.size and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
+        raise _out_of_range(values.tolist(), name, datatype)
+    return shaped(values.astype(dtype, copy=False), name, shape)
+
+
+def _check_count(found: int, name: str, shape: tuple[int, ...]) -> None:
+    count = math.prod(shape)  # Python's integers: no product of lengths can overflow
+    if found != count:
+        expected = f"{count} values for shape {show_shape(shape)}"
+        raise InvalidInput.at(f"{name}.data", expected=expected, found=f"{found} values")
 
 
 def shaped(array: Array, name: str, shape: tuple[int, ...]) -> Array:

@@ -1,8 +1,8 @@
-"""An inference request of the Open Inference Protocol: its framing and its fields → InferRequest.
+"""An inference request of the Open Inference Protocol: its framing, and its values under their names.
 
 The body is JSON, or JSON with raw tensors behind it, or one raw tensor alone; which of them is told by the header
-`Inference-Header-Content-Length` and never by Content-Type, which real clients leave out or set wrongly. Each request
-is judged by its own fields here, before it meets a queue and long before it meets a batch.
+`Inference-Header-Content-Length` and never by Content-Type, which real clients leave out or set wrongly. What the JSON says
+is read in v2_head.py. Each request is judged by its own fields, before it meets a queue and long before it meets a batch.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
@@ -14,26 +14,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.tensors import DTYPES, Array, Signature, TensorSpec, show_shape
-from serving.errors import InvalidInput, MalformedRequest, Unsupported
+from models.tensors import Array, Signature, TensorSpec
+from serving.errors import InvalidInput, MalformedRequest
 from serving.limits import Limits
 from serving.protocols import v2_binary, v2_json
-from serving.protocols.json_body import Json, kind, parse, show
+from serving.protocols.json_body import parse
 from serving.protocols.route import HttpRequest
+from serving.protocols.v2_head import HeadMemory, V2Head, WantedOutput, read_head
+from serving.protocols.v2_plain import PlainReader
 
 HEADER_LENGTH = "inference-header-content-length"
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class WantedOutput:
-    """How one output is to be sent: as raw bytes or in the JSON, whole or (`classes` > 0) as its largest values."""
-
-    binary: bool = False
-    classes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
+# Not frozen, as it is made for every request; nobody changes it.
+@dataclass(slots=True)
 class V2Request:
     """What an inference request says. `outputs` None means all, sent as `unlisted` says."""
 
@@ -43,150 +38,83 @@ class V2Request:
     id: str | None = None
     timeout_seconds: float | None = None
     priority: int = 0
+    #: The beginnings of answers that were made before, where the head was remembered.
+    answers: dict[object, bytes] | None = None
 
     def wanted(self, output: str) -> WantedOutput:
         """Return how an output is to be sent."""
         return self.unlisted if self.outputs is None else self.outputs[output]
 
 
-def decode(request: HttpRequest, signature: Signature, limits: Limits) -> V2Request:
-    """Return what a request says; raise MalformedRequest, InvalidInput or Unsupported naming the field."""
-    declared = request.headers.get(HEADER_LENGTH)
-    body = memoryview(request.body)
-    if declared is None:
-        return _decode(body, body[len(body) :], signature, limits)
-    if not _NUMBER.fullmatch(declared) or int(declared) > len(body):
-        expected = f"a number of bytes, at most the body's {len(body)}"
-        raise MalformedRequest.at(HEADER_LENGTH, expected=expected, found=f"{declared!r:.50}")
-    length = int(declared)
-    if length == 0:
-        return V2Request({signature.inputs[0].name: _raw(body, signature)}, unlisted=WantedOutput(binary=True))
-    return _decode(body[:length], body[length:], signature, limits)
+class Decoder:
+    """Reads inference requests. Thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._memory = HeadMemory()
+        self._plain = PlainReader()
+
+    def decode(self, request: HttpRequest, signature: Signature) -> V2Request:
+        """Return what a request says; raise MalformedRequest, InvalidInput or Unsupported naming the field."""
+        body = request.body
+        declared = request.headers.get(HEADER_LENGTH)
+        if declared is None:
+            return self._json(body, signature)
+        if not _NUMBER.fullmatch(declared) or int(declared) > len(body):
+            expected = f"a number of bytes, at most the body's {len(body)}"
+            raise MalformedRequest.at(HEADER_LENGTH, expected=expected, found=f"{declared!r:.50}")
+        length = int(declared)
+        if length == 0:
+            return V2Request(
+                {signature.inputs[0].name: _raw(memoryview(body), signature)}, unlisted=WantedOutput(binary=True)
+            )
+        return self._binary(body[:length], memoryview(body)[length:], signature)
+
+    def _json(self, body: bytes, signature: Signature) -> V2Request:
+        """Return what a body without anything behind its JSON says."""
+        fields = self._plain.read(body)
+        if fields is None:
+            fields = parse(body, self._limits)
+        head = read_head(fields, signature, self._limits)
+        return _filled(head, memoryview(b""), None)
+
+    def _binary(self, json: bytes, data: memoryview, signature: Signature) -> V2Request:
+        """Return what a head of JSON says with the data behind it."""
+        head = self._memory.find(json, signature)
+        if head is not None:
+            return _filled(head, data, head.answers)
+        head = read_head(parse(json, self._limits), signature, self._limits)
+        # Only once it is known to be right in everything: what is wrong with it is said anew, each time.
+        request = _filled(head, data, head.answers)
+        self._memory.keep(json, signature, head)
+        return request
 
 
-def _decode(head: memoryview, data: memoryview, signature: Signature, limits: Limits) -> V2Request:
-    """Return what a JSON head says, with the tensors it does not hold itself taken from the data behind it."""
-    fields = parse(head, limits)
+def _filled(head: V2Head, data: memoryview, answers: dict[object, bytes] | None) -> V2Request:
+    """Return a request with its values: in the JSON, or taken from the data behind it, of which nothing may be left."""
     inputs: dict[str, Array] = {}
     place = 0
-    described = _objects(fields, "inputs", limits.tensors)
-    if not described:
-        raise MalformedRequest.at("inputs", expected="at least one input", found="none")
-    for index, json in enumerate(described):
-        name, spec, shape = _described(json, f"inputs[{index}]", signature, limits)
-        if name in inputs:
-            raise MalformedRequest.at(f"inputs[{index}].name", expected="each input once", found=f"{name!r} again")
-        size = _source(json, name)
+    for one in head.inputs:
+        name, size = one.name, one.size
         if size is None:
-            inputs[name] = v2_json.read(json["data"], name, spec.datatype, shape)
+            inputs[name] = v2_json.read(one.data, name, one.datatype, one.shape)
             continue
         if size > len(data) - place:
             found = f"{size}, of which {len(data) - place} are there"
             raise MalformedRequest.at(f"{name}.binary_data_size", expected="bytes behind the JSON", found=found)
-        inputs[name] = v2_binary.read(data[place : place + size], name, spec.datatype, shape)
+        inputs[name] = v2_binary.read(data[place : place + size], name, one.datatype, one.shape)
         place += size
     if place != len(data):
         raise MalformedRequest.at("body", expected=f"{place} bytes behind the JSON", found=f"{len(data)}")
-    parameters = _parameters(fields, "parameters")
-    for key in parameters:
-        if key.startswith("triton_"):
-            raise MalformedRequest.at(f"parameters.{key:.100}", expected="no reserved name", found="one of Triton's own")
-    if parameters.get("sequence_id"):
-        raise Unsupported("parameters.sequence_id: this server keeps no state between requests", field="sequence_id")
-    unlisted = WantedOutput(binary=_flag(parameters, "parameters", "binary_data_output") or False)
-    timeout = _whole(parameters, "parameters", "timeout")
     return V2Request(
         inputs,
-        outputs=_outputs(fields, unlisted, signature, limits),
-        unlisted=unlisted,
-        id=_id(fields, limits),
-        timeout_seconds=timeout / 1e6 if timeout else None,  # the protocol counts microseconds, and 0 says nothing
-        priority=_whole(parameters, "parameters", "priority"),
+        outputs=head.outputs,
+        unlisted=head.unlisted,
+        id=head.id,
+        timeout_seconds=head.timeout_seconds,
+        priority=head.priority,
+        answers=answers,
     )
-
-
-def _described(json: Json, place: str, signature: Signature, limits: Limits) -> tuple[str, TensorSpec, tuple[int, ...]]:
-    """Return the name of an input, what the signature says of it, and the shape the request says it has."""
-    name = json.get("name")
-    if not isinstance(name, str):
-        raise MalformedRequest.at(f"{place}.name", expected="a name", found=kind(name))
-    spec = signature.input(name)
-    if spec is None:
-        expected = f"one of the inputs {', '.join(known.name for known in signature.inputs)}"
-        raise InvalidInput.at(f"{place}.name", expected=expected, found=f"{name!r:.100}")
-    datatype = json.get("datatype")
-    if datatype != spec.datatype:
-        error = InvalidInput if isinstance(datatype, str) and datatype in DTYPES else MalformedRequest
-        raise error.at(f"{name}.datatype", expected=spec.datatype, found=show(datatype))
-    shape = json.get("shape")
-    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
-        found = show_shape(shape[:20]) if isinstance(shape, list) and all(type(x) is int for x in shape) else kind(shape)
-        raise MalformedRequest.at(f"{name}.shape", expected="a list of lengths, each 0 or more", found=found)
-    if len(shape) > limits.dimensions:
-        expected = f"at most {limits.dimensions} dimensions"
-        raise MalformedRequest.at(f"{name}.shape", expected=expected, found=str(len(shape)))
-    # Before any data is looked at: rows that the model could never take need not be read.
-    _check_shape(name, spec, tuple(shape), signature)
-    return name, spec, tuple(shape)
-
-
-def _check_shape(name: str, spec: TensorSpec, shape: tuple[int, ...], signature: Signature) -> None:
-    """Raise InvalidInput unless a declared shape is one that the model takes."""
-    wanted = signature.full_shape(spec)
-    fits = len(wanted) == len(shape)
-    if fits:
-        # A plain loop, as in Signature.check_tensor: this is on the path of every request.
-        for expected_length, length in zip(wanted, shape, strict=True):
-            if expected_length is not None and expected_length != length:
-                fits = False
-                break
-    if not fits:
-        raise InvalidInput.at(f"{name}.shape", expected=show_shape(wanted), found=show_shape(shape))
-    if signature.batched and not 1 <= shape[0] <= signature.max_batch_size:
-        expected = f"1 to {signature.max_batch_size} rows"
-        raise InvalidInput.at(f"{name}.shape", expected=expected, found=f"{shape[0]} rows")
-
-
-def _source(json: Json, name: str) -> int | None:
-    """Return the size of the input's raw data, None if its values are in the JSON; exactly one of both must be told."""
-    parameters = _parameters(json, f"{name}.parameters", key="parameters")
-    if "shared_memory_region" in parameters:
-        raise Unsupported(f"{name}.shared_memory_region: this server maps no client's memory", field=name)
-    raw, listed = "binary_data_size" in parameters, json.get("data") is not None
-    if raw == listed:
-        found = "both" if raw else "neither"
-        raise MalformedRequest.at(f"{name}.data", expected="either data or parameters.binary_data_size", found=found)
-    return _whole(parameters, name, "binary_data_size") if raw else None
-
-
-def _outputs(
-    fields: Json, unlisted: WantedOutput, signature: Signature, limits: Limits
-) -> Mapping[str, WantedOutput] | None:
-    """Return the outputs asked for, in that order; None for all."""
-    if fields.get("outputs") is None:
-        return None
-    wanted: dict[str, WantedOutput] = {}
-    for index, json in enumerate(_objects(fields, "outputs", limits.tensors)):
-        place = f"outputs[{index}]"
-        name = json.get("name")
-        if not isinstance(name, str) or signature.output(name) is None:
-            expected = f"one of the outputs {', '.join(spec.name for spec in signature.outputs)}"
-            error = InvalidInput if isinstance(name, str) else MalformedRequest
-            raise error.at(f"{place}.name", expected=expected, found=f"{show(name):.100}")
-        if name in wanted:
-            raise MalformedRequest.at(f"{place}.name", expected="each output once", found=f"{name!r} again")
-        parameters = _parameters(json, f"{place}.parameters", key="parameters")
-        if "shared_memory_region" in parameters:
-            raise Unsupported(f"{name}.shared_memory_region: this server maps no client's memory", field=name)
-        binary = _flag(parameters, place, "binary_data")
-        classes = _whole(parameters, place, "classification")
-        if classes > limits.classes:
-            raise MalformedRequest.at(f"{place}.classification", expected=f"at most {limits.classes}", found=f"{classes}")
-        wanted[name] = WantedOutput(
-            binary=unlisted.binary if binary is None else binary,
-            classes=classes,
-        )
-    return wanted or None
 
 
 def _raw(body: memoryview, signature: Signature) -> Array:
@@ -217,53 +145,3 @@ def _raw_text(body: memoryview, spec: TensorSpec, shape: tuple[int | None, ...])
     except UnicodeDecodeError:
         raise InvalidInput.at(f"{spec.name}.data", expected="UTF-8 text", found=f"{len(body)} other bytes") from None
     return np.array([text], dtype=object).reshape((1,) * len(shape))
-
-
-def _objects(fields: Json, key: str, most: int) -> list[Json]:
-    """Return a field that is a list of at most so many objects."""
-    values = fields.get(key)
-    if isinstance(values, list) and len(values) > most:
-        raise MalformedRequest.at(key, expected=f"at most {most}", found=f"{len(values)}")
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise MalformedRequest.at(key, expected="a list of objects", found=kind(values))
-    return values
-
-
-def _parameters(fields: Json, place: str, *, key: str = "parameters") -> Json:
-    """Return a field that is an object of texts, numbers and truth values, empty where it is absent."""
-    value = fields.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise MalformedRequest.at(place, expected="an object", found=kind(value))
-    for name, parameter in value.items():
-        if parameter is None or isinstance(parameter, dict | list):
-            expected = "a text, a number, true or false"
-            raise MalformedRequest.at(f"{place}.{name:.100}", expected=expected, found=kind(parameter))
-    return value
-
-
-def _flag(parameters: Json, place: str, key: str) -> bool | None:
-    value = parameters.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise MalformedRequest.at(f"{place}.{key}", expected="true or false", found=show(value))
-    return value
-
-
-def _whole(parameters: Json, place: str, key: str) -> int:
-    """Return a parameter that is a whole number, 0 where it is absent."""
-    value = parameters.get(key, 0)
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise MalformedRequest.at(f"{place}.{key}", expected="a whole number, 0 or more", found=show(value))
-    return value
-
-
-def _id(fields: Json, limits: Limits) -> str | None:
-    value = fields.get("id")
-    if value is None:
-        return None
-    if not isinstance(value, str) or len(value) > limits.id_characters:
-        expected = f"a text of at most {limits.id_characters} characters"
-        found = f"{len(value)} characters" if isinstance(value, str) else kind(value)
-        raise MalformedRequest.at("id", expected=expected, found=found)
-    return value

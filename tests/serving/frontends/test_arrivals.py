@@ -11,7 +11,7 @@ from serving.frontends.arrivals import Arrivals, Ending
 from serving.request import InferResponse, Timings
 from tests.serving.sessions import PATIENCE
 
-Answer = Answer[InferResponse]
+Wanted = Answer[InferResponse]
 RESPONSE = InferResponse("toy", 1, "", {"y": np.zeros(1)}, None, Timings(0, 0, 0, 0))
 
 
@@ -36,7 +36,7 @@ def soon() -> float:
 
 def test_an_answer_from_another_thread_wakes_who_waits() -> None:
     async def main() -> None:
-        future, client = Answer(), Client()
+        future, client = Wanted(), Client()
         threading.Timer(0.01, future.set_result, [RESPONSE]).start()
         assert await Arrivals(asyncio.get_running_loop()).wait(future, soon(), client.watch) is Ending.ANSWERED
         assert client.leaves is None
@@ -46,7 +46,7 @@ def test_an_answer_from_another_thread_wakes_who_waits() -> None:
 
 def test_an_answer_that_is_there_already_is_not_waited_for() -> None:
     async def main() -> None:
-        future = Answer()
+        future = Wanted()
         future.set_result(RESPONSE)
         ending = await Arrivals(asyncio.get_running_loop()).wait(future, 0.0, Client().watch)
         assert ending in (Ending.ANSWERED, Ending.EXPIRED)
@@ -60,7 +60,7 @@ def test_the_deadline_ends_the_wait(seconds: float) -> None:
     async def main() -> None:
         client = Client()
         began = time.monotonic()
-        ending = await Arrivals(asyncio.get_running_loop()).wait(Answer(), began + seconds, client.watch)
+        ending = await Arrivals(asyncio.get_running_loop()).wait(Wanted(), began + seconds, client.watch)
         assert (ending, client.leaves) == (Ending.EXPIRED, None)
         assert time.monotonic() - began < PATIENCE / 2
 
@@ -71,7 +71,7 @@ def test_a_client_that_leaves_ends_the_wait() -> None:
     async def main() -> None:
         client = Client()
         arrivals = Arrivals(asyncio.get_running_loop())
-        task = asyncio.create_task(arrivals.wait(Answer(), soon(), client.watch))
+        task = asyncio.create_task(arrivals.wait(Wanted(), soon(), client.watch))
         await asyncio.sleep(0)
         assert client.leaves is not None
         client.leaves()
@@ -83,7 +83,7 @@ def test_a_client_that_leaves_ends_the_wait() -> None:
 
 def test_the_first_ending_counts() -> None:
     async def main() -> None:
-        client, future = Client(), Answer()
+        client, future = Client(), Wanted()
         task = asyncio.create_task(Arrivals(asyncio.get_running_loop()).wait(future, soon(), client.watch))
         await asyncio.sleep(0)
         assert client.leaves is not None
@@ -97,7 +97,7 @@ def test_the_first_ending_counts() -> None:
 def test_whoever_stops_waiting_leaves_no_timer_and_no_watch() -> None:
     async def main() -> None:
         client = Client()
-        task = asyncio.create_task(Arrivals(asyncio.get_running_loop()).wait(Answer(), soon(), client.watch))
+        task = asyncio.create_task(Arrivals(asyncio.get_running_loop()).wait(Wanted(), soon(), client.watch))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -111,7 +111,7 @@ def test_answers_of_a_batch_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         arrivals = Arrivals(loop)
-        futures = [Answer() for _ in range(100)]
+        futures = [Wanted() for _ in range(100)]
         tasks = [asyncio.create_task(arrivals.wait(future, soon(), Client().watch)) for future in futures]
         await asyncio.sleep(0)
         woken: list[object] = []
@@ -139,7 +139,7 @@ def test_answers_of_a_batch_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) 
 def test_none_of_many_answers_from_many_threads_is_missed() -> None:
     async def main() -> None:
         arrivals = Arrivals(asyncio.get_running_loop())
-        futures = [Answer() for _ in range(2_000)]
+        futures = [Wanted() for _ in range(2_000)]
 
         def answer(share: int) -> None:
             for future in futures[share::4]:
@@ -158,7 +158,7 @@ def test_none_of_many_answers_from_many_threads_is_missed() -> None:
 
 
 def test_an_answer_after_the_loop_has_ended_harms_nobody() -> None:
-    future = Answer()
+    future = Wanted()
 
     async def main() -> None:
         client = Client()

@@ -1,25 +1,26 @@
 import contextlib
 import threading
 import time
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
 
+from serving.engine.answer import Answer
 from serving.errors import InvalidInput, Overloaded
 from serving.protocols.decoding import DecodingPool
 from serving.request import InferResponse, Timings
 from tests.serving.sessions import PATIENCE
 
-Answer = Future[InferResponse]
+Wanted = Answer[InferResponse]
 
 
 def response() -> InferResponse:
     return InferResponse("toy", 1, "", {"y": np.zeros(1)}, None, Timings(0, 0, 0, 0))
 
 
-def answered(with_: InferResponse) -> Answer:
-    future: Answer = Future()
+def answered(with_: InferResponse) -> Wanted:
+    future: Wanted = Wanted()
     future.set_result(with_)
     return future
 
@@ -30,10 +31,10 @@ def test_the_answer_is_what_the_submitted_request_is_answered() -> None:
 
 
 def test_an_answer_that_comes_later_is_passed_on() -> None:
-    inner: Answer = Future()
+    inner: Wanted = Wanted()
     submitted = threading.Event()
 
-    def submit() -> Answer:
+    def submit() -> Wanted:
         submitted.set()
         return inner
 
@@ -47,12 +48,12 @@ def test_an_answer_that_comes_later_is_passed_on() -> None:
 
 @pytest.mark.parametrize("error", [InvalidInput("no image"), ZeroDivisionError("ours"), MemoryError()])
 def test_an_error_while_decoding_and_one_while_running_are_passed_on(error: Exception) -> None:
-    def fail() -> Answer:
+    def fail() -> Wanted:
         raise error
 
     pool = DecodingPool(threads=1, waiting=1)
     assert pool.submit(fail).exception(PATIENCE) is error
-    inner: Answer = Future()
+    inner: Wanted = Wanted()
     inner.set_exception(error)
     assert pool.submit(lambda: inner).exception(PATIENCE) is error
 
@@ -62,7 +63,7 @@ def test_places_are_bounded_and_free_again_after_every_end() -> None:
     for _ in range(3):
         hold = threading.Event()
 
-        def submit(hold: threading.Event = hold) -> Answer:
+        def submit(hold: threading.Event = hold) -> Wanted:
             assert hold.wait(PATIENCE)
             raise InvalidInput("no image")
 
@@ -80,7 +81,7 @@ def test_cancelling_before_the_thread_comes_to_it_saves_the_work() -> None:
     pool = DecodingPool(threads=1, waiting=2)
     hold, begun = threading.Event(), []
 
-    def submit(name: str) -> Answer:
+    def submit(name: str) -> Wanted:
         begun.append(name)
         assert hold.wait(PATIENCE)
         return answered(response())
@@ -96,11 +97,11 @@ def test_cancelling_before_the_thread_comes_to_it_saves_the_work() -> None:
 
 
 def test_cancelling_afterwards_cancels_the_request_that_waits() -> None:
-    inner: Answer = Future()
+    inner: Wanted = Wanted()
     submitted, watched = threading.Event(), threading.Event()
     inner.add_done_callback(lambda _: watched.set())
 
-    def submit() -> Answer:
+    def submit() -> Wanted:
         submitted.set()
         return inner
 
@@ -112,10 +113,10 @@ def test_cancelling_afterwards_cancels_the_request_that_waits() -> None:
 
 
 def test_an_answer_that_meets_a_cancelled_request_is_dropped() -> None:
-    inner: Answer = Future()
+    inner: Wanted = Wanted()
     submitted = threading.Event()
 
-    def submit() -> Answer:
+    def submit() -> Wanted:
         submitted.set()
         return inner
 

@@ -24,7 +24,7 @@ Json = dict[str, Any]  # Any: a body under construction
 
 def decode(body: Json | bytes) -> V2Request:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return v2_request.decode(HttpRequest("POST", "/", {}, data, 0.0), signature_for(data), LIMITS)
+    return v2_request.Decoder(LIMITS).decode(HttpRequest("POST", "/", {}, data, 0.0), signature_for(data))
 
 
 def encode(array: Array, datatype: str, id: str | None = None) -> bytes:

@@ -17,7 +17,7 @@ NOTHING = object()
 
 
 def decode(body: bytes) -> None:
-    v2_request.decode(HttpRequest("POST", "/", {}, body, 0.0), signature_for(body), LIMITS)
+    v2_request.Decoder(LIMITS).decode(HttpRequest("POST", "/", {}, body, 0.0), signature_for(body))
 
 
 def one(**changes: Any) -> bytes:  # Any: whatever a client may send

@@ -11,7 +11,8 @@ from serving.errors import InvalidInput, MalformedRequest
 from serving.limits import Limits
 from serving.protocols import v2_request, v2_response
 from serving.protocols.route import HttpRequest
-from serving.protocols.v2_request import V2Request, WantedOutput
+from serving.protocols.v2_head import WantedOutput
+from serving.protocols.v2_request import V2Request
 from serving.request import InferResponse, Timings
 
 
@@ -45,4 +46,4 @@ def test_a_row_has_so_many_classes_and_no_more() -> None:
     body = b'{"inputs":[{"name":"y","datatype":"FP32","shape":[1,1],"data":[1]}],'
     body += b'"outputs":[{"name":"y","parameters":{"classification":1001}}]}'
     with pytest.raises(MalformedRequest, match="classification: expected at most 1000, found 1001"):
-        v2_request.decode(HttpRequest("POST", "/", {}, body, 0.0), Signature((spec,), (spec,), 8), Limits())
+        v2_request.Decoder(Limits()).decode(HttpRequest("POST", "/", {}, body, 0.0), Signature((spec,), (spec,), 8))
