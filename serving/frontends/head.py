@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Names and values as they came, names in lower case.
+#: Names and values, as they came or plain.
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
@@ -18,8 +18,13 @@ class Head:
     headers: Mapping[str, str]
 
     def is_said(self, parser: Any, url: bytes, raw: RawHeaders) -> bool:  # Any: httptools is not typed
-        """Tell whether the head that was just parsed is the same, byte for byte but for the case of names."""
+        """Tell whether the head that was just parsed is the same, byte for byte."""
         return raw == self.raw and url == self.url and parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
+
+
+def plain(raw: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """Return headers with their names in lower case, and without the blanks that follow a value (RFC 9110, section 5.5)."""
+    return [(name.lower(), value.strip(b" \t")) for name, value in raw]
 
 
 def headers_of(raw: RawHeaders) -> dict[str, str]:

@@ -32,7 +32,7 @@ from serving.frontends.asgi import LEAVING, MANAGEMENT, REFUSAL
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.errand import Errand
 from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
-from serving.frontends.head import Head, headers_of
+from serving.frontends.head import Head, RawHeaders, headers_of, plain
 from serving.frontends.lingering import Lingering, unread
 from serving.frontends.shared import Process
 from serving.limits import Limits
@@ -63,6 +63,7 @@ class HttpEdge(HttpToolsProtocol):
         self._limits = limits
         self._process = process
         self._held = process.held
+        self._most_headers = limits.header_count
         self._held_here = 0
         self._on_leaving: Callable[[], None] | None = None
         # Where the parser is: inside a request's head, or its body, or between two requests.
@@ -122,6 +123,11 @@ class HttpEdge(HttpToolsProtocol):
         self._parse(data)
         if self._whole is not None:
             self._begin_whole()
+        if not self._in_head and not self._in_body and self._messages:
+            # Nothing is arriving that could take too long, or be too much.
+            if self._deadlines.arriving is not None:
+                self._deadlines.arrive(None)
+            return
         if self.transport.is_closing() or self._farewell is not None:
             return
         # Also of a body in chunks: what a chunk's line or a trailer says without end.
@@ -141,7 +147,9 @@ class HttpEdge(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                head = head_without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+                head = head_without_upgrade(
+                    self.parser.get_method(), self.url, self.parser.get_http_version(), plain(self.headers)
+                )
                 data = head + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError:
@@ -168,11 +176,9 @@ class HttpEdge(HttpToolsProtocol):
         """Take a header, and no trailer: it comes when the head has been judged (RFC 9110, section 6.5.1)."""
         if self._in_body:
             return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value.strip(b" \t")))  # the parser leaves what follows a value (RFC 9110, section 5.5)
-        if len(self.headers) > self._limits.header_count:
+        headers = self.headers
+        headers.append((name, value))
+        if len(headers) > self._most_headers:
             self._raise(head_too_large(self._limits))
 
     def on_headers_complete(self) -> None:
@@ -185,12 +191,16 @@ class HttpEdge(HttpToolsProtocol):
         if head is not None and head.is_said(self.parser, self.url, self.headers):
             self._start_errand(head)
             return
+        raw, self.headers = self.headers, plain(self.headers)
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
         method = self.parser.get_method()
         try:
             check_head(method, self.parser.get_http_version(), self.headers, self._limits)
         except ServingError as error:
             self._raise(error)
-        if method == b"POST" and self._process.lane is not None and (head := self._of_the_lane()) is not None:
+        if method == b"POST" and self._process.lane is not None and (head := self._of_the_lane(raw)) is not None:
             self._head = head
             self._start_errand(head)
             return
@@ -211,7 +221,7 @@ class HttpEdge(HttpToolsProtocol):
             # The answer says so, and the client sends its next request elsewhere instead of into a closed connection.
             self.cycle.keep_alive = False
 
-    def _of_the_lane(self) -> Head | None:
+    def _of_the_lane(self, raw: RawHeaders) -> Head | None:
         """Return the head that was read if the lane takes it; None for one that says anything unusual."""
         lane = self._process.lane
         headers = headers_of(self.headers)
@@ -225,7 +235,7 @@ class HttpEdge(HttpToolsProtocol):
             path = urllib.parse.unquote(path)
         address = self.client[0] if self.client else None
         request = HttpRequest("POST", path, headers, b"", 0.0, address, on_management=self._on_management)
-        return Head(self.url, self.headers, path, headers) if lane.takes(request, length=int(length)) else None
+        return Head(self.url, raw, path, headers) if lane.takes(request, length=int(length)) else None
 
     def _start_errand(self, head: Head) -> None:
         """Begin a request of the lane, whose body is still to come."""
@@ -285,7 +295,8 @@ class HttpEdge(HttpToolsProtocol):
         """End an answer; go on with what was sent meanwhile, or say goodbye."""
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
             else:
@@ -358,7 +369,7 @@ class HttpEdge(HttpToolsProtocol):
         """Answer the request being read with an error and end the connection, after the answers that are due before."""
         self._deadlines.arrive(None)
         # Between two requests the list is that of the one before, and before the first there is none.
-        headers = (self.headers or ()) if self._in_head or self._in_body else ()
+        headers = plain(self.headers or ()) if self._in_head or self._in_body else ()
         self._farewell = farewell(error, self._process.request_ids, headers)
         unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
         if unfinished:

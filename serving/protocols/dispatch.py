@@ -194,8 +194,7 @@ class Dispatcher:
     ) -> Reply:
         """Return a reply with the headers that every answer has, and tell the observers, if there are any."""
         ended = time.monotonic()
-        own = headers(response, request_id=request_id, received=request.received, encoding=encoding, ended=ended)
-        reply = Reply(reply.status, reply.body, reply.media_type, (*reply.headers, *own))
+        reply.headers += headers(response, request_id=request_id, received=request.received, encoding=encoding, ended=ended)
         if self._observers:
             record = Ended.of(request, reply, route, request_id, error, labels, response, encoding, ended)
             if request.admission is None:
@@ -207,6 +206,8 @@ class Dispatcher:
 
 class Waiting:
     """A request whose answer is being computed. The front end ends it with exactly one of the four methods."""
+
+    __slots__ = ("_dispatcher", "_pending", "_request", "_route", "deadline", "future")
 
     def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, pending: Pending) -> None:
         self.future = pending.future

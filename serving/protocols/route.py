@@ -25,6 +25,8 @@ from serving.errors import (
 from serving.keys import Scope
 
 JSON = "application/json"
+#: How many paths are remembered, and how long they may be.
+_FOUND_PATHS, _FOUND_CHARACTERS = 512, 200
 _VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 Headers = tuple[tuple[str, str], ...]
@@ -32,7 +34,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 # Requests and replies are not frozen: that takes four times as long to make, and there are several for every request. What
-# a request is known to be fills up on its way; a reply is never changed.
+# a request is known to be fills up on its way; a reply is its handler's own, and gets the headers of every answer.
 
 
 @dataclass(slots=True)
@@ -106,6 +108,8 @@ class Paths:
         # segments and the same last one (None where that is a parameter): of all those it could be few are left.
         self._fixed: dict[str, dict[str, Route]] = {}
         self._patterns: dict[tuple[int, str | None], dict[re.Pattern[str], dict[str, Route]]] = {}
+        # What paths with parameters were found to mean: the same few are asked for over and over.
+        self._found: dict[str, tuple[dict[str, Route], Mapping[str, str]]] = {}
         for route in routes:
             if "{" in route.path:
                 last = route.path.rpartition("/")[2]
@@ -118,7 +122,12 @@ class Paths:
         """Return the route and what its path holds; raise NotFound or MethodNotAllowed. HEAD is a GET with no body sent."""
         methods, parameters = self._fixed.get(path), _NONE
         if methods is None:
-            methods, parameters = self._match_pattern(path)
+            known = self._found.get(path)
+            methods, parameters = known or self._match_pattern(path)
+            if known is None and len(path) <= _FOUND_CHARACTERS:
+                if len(self._found) >= _FOUND_PATHS:  # whoever asks for ever new ones gets nothing but his own way back
+                    self._found = {}
+                self._found[path] = methods, parameters
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
