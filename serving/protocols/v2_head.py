@@ -47,11 +47,6 @@ class V2Head:
     #: The beginnings of answers, by what they depend on besides this (see v2_response.py).
     answers: dict[object, bytes] = field(default_factory=dict)
 
-    @property
-    def has_values(self) -> bool:
-        """Whether the values of some input are in the JSON itself."""
-        return any(one.size is None for one in self.inputs)
-
 
 class HeadMemory:
     """Heads that were read, by their bytes and the signature they were read for. Thread-safe.
@@ -72,9 +67,11 @@ class HeadMemory:
         return None if found is None else found[1]
 
     def keep(self, head: bytes, signature: Signature, said: V2Head) -> None:
-        """Remember what a head says, if it is small and without values."""
-        if len(head) > self._BYTES or said.has_values:
+        """Remember what a head says, if it is small, but no values that are in it."""
+        if len(head) > self._BYTES:
             return
+        for one in said.inputs:
+            one.data = None
         if len(self._heads) >= self._HEADS:
             self._heads = {}
         self._heads[id(signature), head] = (signature, said)
@@ -103,7 +100,7 @@ def read_head(fields: Json, signature: Signature, limits: Limits) -> V2Head:
         tuple(inputs.values()),
         outputs=_outputs(fields, unlisted, signature, limits),
         unlisted=unlisted,
-        id=_id(fields, limits),
+        id=id_of(fields, limits),
         timeout_seconds=timeout / 1e6 if timeout else None,  # the protocol counts microseconds, and 0 says nothing
         priority=_whole(parameters, "parameters", "priority"),
     )
@@ -232,7 +229,8 @@ def _whole(parameters: Json, place: str, key: str) -> int:
     return value
 
 
-def _id(fields: Json, limits: Limits) -> str | None:
+def id_of(fields: Json, limits: Limits) -> str | None:
+    """Return the request's own id, None if it has none; raise MalformedRequest."""
     value = fields.get("id")
     if value is None:
         return None

@@ -30,6 +30,10 @@ _JSON_TYPES: Mapping[str, tuple[set[type], str]] = {
 _PACKED_VALUES = 65_536
 
 
+#: Below this, BLAS starts no threads for a dot product.
+_FEW_VALUES = 8192
+
+
 def carries(datatype: str) -> bool:
     """Tell whether JSON can carry a datatype."""
     return datatype in _JSON_TYPES
@@ -68,8 +72,11 @@ def _cast(values: Array, name: str, datatype: str, shape: tuple[int, ...]) -> Ar
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             array = values.astype(dtype, copy=False)
-        # What is too large for the datatype has become infinite; the sum of finite numbers may be so too, and is no proof.
-        if not np.isfinite(array.sum()) and not np.isfinite(array).all():
+            # What is too large for the datatype has become infinite, and so does the sum of all squares. That takes a
+            # quarter of the time that looking at each takes, on one thread as long as they are few; it is no proof the
+            # other way round.
+            finite = array.size <= _FEW_VALUES and math.isfinite(array.dot(array))
+        if not finite and not np.isfinite(array).all():
             raise _out_of_range(values.tolist(), name, datatype)
         return shaped(array, name, shape)
     limits = np.iinfo(dtype)

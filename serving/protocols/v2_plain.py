@@ -2,7 +2,7 @@
 
 A body of JSON is nearly all numbers. simdjson leaves them where it has parsed them and writes them into one buffer, which
 takes a third of what lists of Python's numbers take, and no memory for them. What comes of it is what json_body.py would
-give, but that `data` is an array. Whatever is unusual (texts, truth values, numbers of another kind, lists nested in
+give, but that `data` is apart, as arrays. Whatever is unusual (texts, truth values, numbers of another kind, lists nested in
 another way, what is no request at all) gives None: the careful reader reads it, or says what is wrong with it.
 """
 
@@ -15,6 +15,9 @@ import simdjson
 
 from models.tensors import Array
 from serving.protocols.json_body import Json
+
+#: The fields of a body without its values, and those of each input.
+Plain = tuple[Json, list[Array]]
 
 #: A parser keeps twelve times the memory of the largest body that it has read; larger ones than this are read without it.
 _BYTES = 1024 * 1024
@@ -35,8 +38,8 @@ class PlainReader:
     def __init__(self) -> None:
         self._parsers: deque[simdjson.Parser] = deque(maxlen=_PARSERS)
 
-    def read(self, body: bytes | memoryview) -> Json | None:
-        """Return the fields of a body, the values of its inputs as flat arrays; None if it is not plain."""
+    def read(self, body: bytes | memoryview) -> Plain | None:
+        """Return the fields of a body, and the values of its inputs as flat arrays; None if it is not plain."""
         # An object, from the first byte on: simdjson passes over a byte order mark, which JSON does not have.
         if len(body) > _BYTES or body[:1] != b"{":
             return None
@@ -53,11 +56,12 @@ class PlainReader:
         return fields
 
 
-def _fields(parser: simdjson.Parser, body: bytes | memoryview) -> Json | None:
+def _fields(parser: simdjson.Parser, body: bytes | memoryview) -> Plain | None:
     document = parser.parse(body)
     if not isinstance(document, simdjson.Object):
         return None
     fields: Json = {}
+    values: list[Array] = []
     # The list of inputs, and one more for every list that is found where it belongs: any other makes the sum wrong.
     lists = 1
     keys = list(document)
@@ -66,7 +70,7 @@ def _fields(parser: simdjson.Parser, body: bytes | memoryview) -> Json | None:
     for key in keys:
         value = document[key]
         if key == "inputs" and isinstance(value, simdjson.Array):
-            found = _inputs(value)
+            found = _inputs(value, values)
             if found is None:
                 return None
             fields[key] = found[0]
@@ -79,11 +83,11 @@ def _fields(parser: simdjson.Parser, body: bytes | memoryview) -> Json | None:
         else:
             fields[key] = value
     # A bracket inside a text counts too: then the body is read carefully, as if it were unusual.
-    return fields if bytes(body).count(b"[") == lists else None
+    return (fields, values) if bytes(body).count(b"[") == lists else None
 
 
-def _inputs(described: Iterable[Any]) -> tuple[list[Json], int] | None:
-    """Return the inputs and how many lists they have; None where one is not plain."""
+def _inputs(described: Iterable[Any], values: list[Array]) -> tuple[list[Json], int] | None:
+    """Return the inputs without their values, and how many lists they have; None where one is not plain."""
     inputs: list[Json] = []
     lists = 0
     for one in described:
@@ -113,8 +117,7 @@ def _inputs(described: Iterable[Any]) -> tuple[list[Json], int] | None:
         if nested is None:
             return None
         lists += nested
-        values: Array = np.frombuffer(data.as_buffer(of_type=buffer[0]), buffer[1])
-        fields["data"] = values
+        values.append(np.frombuffer(data.as_buffer(of_type=buffer[0]), buffer[1]))
         inputs.append(fields)
     return inputs, lists
 

@@ -9,10 +9,11 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import orjson
 
 from models.tensors import Array, Signature, TensorSpec
 from serving.errors import InvalidInput, MalformedRequest
@@ -20,10 +21,13 @@ from serving.limits import Limits
 from serving.protocols import v2_binary, v2_json
 from serving.protocols.json_body import parse
 from serving.protocols.route import HttpRequest
-from serving.protocols.v2_head import HeadMemory, V2Head, WantedOutput, read_head
+from serving.protocols.v2_head import HeadMemory, V2Head, WantedOutput, id_of, read_head
 from serving.protocols.v2_plain import PlainReader
 
 HEADER_LENGTH = "inference-header-content-length"
+_NOTHING = memoryview(b"")
+#: In front of what is remembered of a body whose values were left out: no JSON begins so.
+_WITHOUT_VALUES = b"\x00"
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -72,32 +76,52 @@ class Decoder:
 
     def _json(self, body: bytes, signature: Signature) -> V2Request:
         """Return what a body without anything behind its JSON says."""
-        fields = self._plain.read(body)
-        if fields is None:
-            fields = parse(body, self._limits)
-        head = read_head(fields, signature, self._limits)
-        return _filled(head, memoryview(b""), None)
+        plain = self._plain.read(body)
+        if plain is None:
+            return _filled(read_head(parse(body, self._limits), signature, self._limits), _NOTHING)
+        fields, values = plain
+        # The id is another one each time; without it, and without the values, a client says the same again and again.
+        name = id_of(fields, self._limits)
+        fields.pop("id", None)
+        said = _WITHOUT_VALUES + orjson.dumps(fields)
+        head = self._memory.find(said, signature)
+        if head is None:
+            for one, array in zip(fields["inputs"], values, strict=True):
+                one["data"] = array
+            head = read_head(fields, signature, self._limits)
+            request = _filled(head, _NOTHING)
+            self._memory.keep(said, signature, head)
+        else:
+            request = _filled(head, _NOTHING, values)
+        if name is not None:
+            request.id, request.answers = name, None  # an answer begins with it
+        return request
 
     def _binary(self, json: bytes, data: memoryview, signature: Signature) -> V2Request:
         """Return what a head of JSON says with the data behind it."""
         head = self._memory.find(json, signature)
         if head is not None:
-            return _filled(head, data, head.answers)
+            return _filled(head, data)
         head = read_head(parse(json, self._limits), signature, self._limits)
         # Only once it is known to be right in everything: what is wrong with it is said anew, each time.
-        request = _filled(head, data, head.answers)
-        self._memory.keep(json, signature, head)
+        request = _filled(head, data)
+        if all(one.size is not None for one in head.inputs):
+            self._memory.keep(json, signature, head)
         return request
 
 
-def _filled(head: V2Head, data: memoryview, answers: dict[object, bytes] | None) -> V2Request:
-    """Return a request with its values: in the JSON, or taken from the data behind it, of which nothing may be left."""
+def _filled(head: V2Head, data: memoryview, values: Sequence[Array] | None = None) -> V2Request:
+    """Return a request with its values: of the JSON, or taken from the data behind it, of which nothing may be left.
+
+    `values` are those of the JSON, in the order of the inputs, where they are not in the head itself.
+    """
     inputs: dict[str, Array] = {}
     place = 0
-    for one in head.inputs:
+    for number, one in enumerate(head.inputs):
         name, size = one.name, one.size
         if size is None:
-            inputs[name] = v2_json.read(one.data, name, one.datatype, one.shape)
+            found = one.data if values is None else values[number]
+            inputs[name] = v2_json.read(found, name, one.datatype, one.shape)
             continue
         if size > len(data) - place:
             found = f"{size}, of which {len(data) - place} are there"
@@ -113,7 +137,7 @@ def _filled(head: V2Head, data: memoryview, answers: dict[object, bytes] | None)
         id=head.id,
         timeout_seconds=head.timeout_seconds,
         priority=head.priority,
-        answers=answers,
+        answers=head.answers,
     )
 
 
