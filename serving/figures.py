@@ -25,26 +25,26 @@ def outcome_of(end: str) -> str:
     return _OUTCOMES[end]
 
 
-@dataclass(frozen=True, slots=True)
 class Histogram:
     """Where a histogram lies: one number for each bucket, one for what is above, and the sum."""
 
-    start: int
-    bounds: tuple[float, ...]
+    __slots__ = ("bounds", "start", "stop", "sum")
 
-    @property
-    def stop(self) -> int:
-        """The first number behind it."""
-        return self.start + len(self.bounds) + 2
+    def __init__(self, start: int, bounds: tuple[float, ...]) -> None:
+        self.start = start
+        self.bounds = bounds
+        self.sum = start + len(bounds) + 1
+        #: The first number behind it.
+        self.stop = self.sum + 1
 
     def observe(self, numbers: "memoryview[float]", value: float) -> None:
         """Count one value."""
         numbers[self.start + bisect_left(self.bounds, value)] += 1.0
-        numbers[self.stop - 1] += value
+        numbers[self.sum] += value
 
     def read(self, numbers: Sequence[float]) -> "Distribution":
         """Return what was observed."""
-        return Distribution(self.bounds, tuple(numbers[self.start : self.stop - 1]), numbers[self.stop - 1])
+        return Distribution(self.bounds, tuple(numbers[self.start : self.sum]), numbers[self.sum])
 
 
 @dataclass(frozen=True, slots=True)

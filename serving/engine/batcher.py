@@ -255,6 +255,8 @@ class Batcher:
         if not self._rows and (self._idle or not self._ends):
             entry.begins = now + self._delay_seconds
             return
+        if self._surely_in_time(entry, now):
+            return
         # Those of a worse priority wait for this one. Levels stay once they were used; there are at most a hundred.
         levels = self._levels
         only = len(levels) == 1 and entry.priority in levels
@@ -274,6 +276,20 @@ class Batcher:
                 retry_after_seconds=retry_after(takes - left),
             )
         entry.begins = now + begins
+
+    def _surely_in_time(self, entry: Entry, now: float) -> bool:
+        """Tell whether an entry has so much time that it need not be estimated how much it takes: the usual case.
+
+        It has if one instance alone could run all that waits, whatever its priority, in batches that take as long as full
+        ones, once all that runs has ended, and then a batch for the entry.
+        """
+        rate = self._rate
+        longest = 0.0
+        for end in self._ends.values():
+            longest = max(longest, remaining(end, now))
+        batches = self._rows / rate.fill + 2.0
+        takes = longest + batches * rate.seconds(self._batch_rows) + self._delay_seconds + rate.reserve_seconds
+        return takes <= entry.deadline - now
 
     def _starts_in(self, batches: int, now: float) -> float:
         """Return after how long the batch behind so many others begins."""
