@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
             if name not in found:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
         tls = tls_of(settings)
-        wired = app = None
+        wired = front = None
         if settings.workers == 1:
             wired = wired_alone(settings)
-            app = front_end(settings.frontend, wired)
+            front = front_end(settings.frontend, wired)
         else:
             check(settings)  # each worker puts its own together, from settings that are known to be right
     except ValidationError as error:
@@ -94,9 +94,9 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         log.warning("event=keys_exposed file=%r reason=%r", str(settings.keys), exposure)
     if settings.open:
         log.warning("event=open host=%s reason='no keys: whoever reaches this address may ask'", settings.host)
-    if wired is None or app is None:
+    if wired is None or front is None:
         return Supervisor(settings, listeners).run()
-    end(serve(settings, app, wired, listeners, tls=tls))
+    end(serve(settings, front, wired, listeners, tls=tls))
 
 
 def _listen(host: str, port: int) -> socket.socket:

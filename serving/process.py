@@ -142,30 +142,32 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
     return context_of(settings.tls_certificate, settings.tls_key, None if password is None else password.get_secret_value())
 
 
-def front_end(frontend: str, wired: Wired) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class FrontEnd:
+    """An application, and what makes the lane by which requests for models come past it, on the event loop."""
+
+    app: ASGIApp
+    lane: Callable[[asyncio.AbstractEventLoop], Lane]
+
+
+def front_end(frontend: str, wired: Wired) -> FrontEnd:
     """Return the chosen front end; its framework is imported here and not before."""
     if frontend == "flask":
         from serving.frontends.flask_app import create_app as create_flask_app
-        from serving.frontends.wsgi import WsgiEndpoint
+        from serving.frontends.wsgi_endpoint import WsgiEndpoint
 
-        return WsgiEndpoint(create_flask_app(wired.dispatcher), wired.dispatcher, wired.limits)
+        endpoint = WsgiEndpoint(create_flask_app(wired.dispatcher), wired.dispatcher, wired.limits)
+        return FrontEnd(endpoint, endpoint.lane)
     from serving.frontends.fastapi_app import create_app
-
-    return create_app(wired.dispatcher, wired.limits)
-
-
-def lane_of(frontend: str, wired: Wired) -> Callable[[asyncio.AbstractEventLoop], Lane] | None:
-    """Return what makes the lane in front of the chosen front end, once there is an event loop."""
-    if frontend == "flask":
-        return None
     from serving.frontends.lane import DirectLane
 
-    return lambda loop: DirectLane(wired.dispatcher, wired.limits, loop)
+    app = create_app(wired.dispatcher, wired.limits)
+    return FrontEnd(app, lambda loop: DirectLane(wired.dispatcher, wired.limits, loop))
 
 
 def serve(
     settings: Settings,
-    app: ASGIApp,
+    front: FrontEnd,
     wired: Wired,
     listeners: Sequence[socket.socket],
     *,
@@ -180,7 +182,7 @@ def serve(
     """
     health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
     server = Server(
-        app,
+        front.app,
         limits=wired.limits,
         on_stop=wired.engine.drain,
         on_tick=lambda: server.stop() if health.look() else None,
@@ -188,7 +190,7 @@ def serve(
         drain_seconds=settings.drain_seconds,
         tls=tls,
         patient=patient,
-        lane=lane_of(settings.frontend, wired),
+        lane=front.lane,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn's own handlers come and go with its loop; a signal before or after that must not kill either.

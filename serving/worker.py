@@ -65,8 +65,8 @@ def main(words: Sequence[str]) -> int:
             link.send(say="differs", models=differing)
             return CANNOT_FOLLOW
     listeners = [socket.socket(fileno=descriptor) for descriptor in facts["listeners"]]
-    app = front_end(settings.frontend, wired)
-    return serve(settings, app, wired, listeners, tls=tls_of(settings), load=begin, patient=True)
+    front = front_end(settings.frontend, wired)
+    return serve(settings, front, wired, listeners, tls=tls_of(settings), load=begin, patient=True)
 
 
 def _load(wired: Wired, wanted: Wanted) -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from serving.frontends.wsgi import Environ, environ_of_head
 from serving.protocols.route import HttpRequest, Reply
 
 if TYPE_CHECKING:
     from serving.errors import ServingError
+    from serving.frontends.head import Head
     from serving.frontends.http_edge import HttpEdge
 
 
@@ -32,7 +34,7 @@ class Lane(Protocol):
         """Count a request whose body never became whole: for an error of the edge's or, None, as the client has left."""
         ...
 
-    def interrupt(self) -> None:
+    async def interrupt(self) -> None:
         """Answer everybody who still waits with an error: the server stops."""
         ...
 
@@ -65,14 +67,15 @@ class Errand:
     """A request in the lane, from the end of its head to the end of its answer."""
 
     __slots__ = (
-        "_chunks", "_edge", "_lane", "_unsent", "disconnected", "keep_alive", "message_event", "more_body", "request",
-        "response_complete", "response_started", "waiter",
+        "_chunks", "_edge", "_head", "_lane", "_unsent", "disconnected", "keep_alive", "message_event", "more_body",
+        "request", "response_complete", "response_started", "waiter",
     )  # fmt: skip
 
-    def __init__(self, edge: "HttpEdge", lane: Lane, head: HttpRequest, *, keep_alive: bool) -> None:
+    def __init__(self, edge: "HttpEdge", lane: Lane, head: "Head", *, request: HttpRequest, keep_alive: bool) -> None:
         self._edge = edge
         self._lane = lane
-        self.request: HttpRequest | None = head
+        self._head = head
+        self.request: HttpRequest | None = request
         self._chunks: list[bytes] = []
         self._unsent: Reply | None = None
         #: Set by the lane, while there is something to wait for.
@@ -119,6 +122,14 @@ class Errand:
         if not self.keep_alive:
             edge.transport.close()
         edge.on_response_complete()
+
+    def environ(self) -> Environ:
+        """Return what WSGI asks for of the head; it is the head's own, and not to be changed."""
+        head, edge = self._head, self._edge
+        if head.environ is None and self.request is not None:
+            head.environ = environ_of_head(edge.server, edge.client, edge.scheme or "http", self.request)
+            head.environ["QUERY_STRING"] = head.url.partition(b"?")[2].decode("latin-1")
+        return head.environ or {}
 
     def go_on(self) -> None:
         """The client takes answers again."""

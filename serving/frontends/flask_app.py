@@ -7,6 +7,7 @@ only.
 """
 
 import atexit
+import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -35,8 +36,13 @@ def create_app(dispatcher: Dispatcher | None = None) -> flask.Flask:
         app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
     app.url_map.merge_slashes = False
     routes = dispatcher
+    here = threading.local()
 
     def view(*_: object, **__: object) -> flask.Response:
+        if not hasattr(here, "lends"):
+            # It waits for the answer anyway; where it is cheap to compute, it may as well do so itself.
+            routes.lend(lambda run: run())
+            here.lends = True
         request = _request(routes)
         return _respond(request if isinstance(request, Reply) else _answer(routes, request))
 
@@ -74,13 +80,16 @@ def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
     answer = dispatcher.handle(request)
     if not isinstance(answer, Waiting):
         return answer
+    if answer.future.done():
+        return answer.reply()
     wake = threading.Event()
     answer.future.add_done_callback(lambda _: wake.set())
     leaving: Leaving | None = flask.request.environ.get(LEAVING)
     if leaving is not None:
         leaving.then(wake.set)
     try:
-        wake.wait(max(0.0, answer.deadline - time.monotonic()))
+        with contextlib.nullcontext() if leaving is None else leaving.waiting():
+            wake.wait(max(0.0, answer.deadline - time.monotonic()))
     except BaseException:
         answer.abandoned()  # else its place, and the count of requests in flight, would be lost for ever
         raise
@@ -93,10 +102,8 @@ def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
 
 
 def _respond(reply: Reply) -> flask.Response:
-    response = flask.Response(reply.body, status=reply.status, content_type=reply.media_type)
-    for name, value in reply.headers:
-        response.headers[name] = value
-    return response
+    headers = [("content-type", reply.media_type), *reply.headers]
+    return flask.Response(reply.body, status=reply.status, headers=headers)
 
 
 def _from_environment() -> tuple[Dispatcher, Limits]:

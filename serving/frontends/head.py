@@ -16,6 +16,8 @@ class Head:
     raw: RawHeaders
     path: str
     headers: Mapping[str, str]
+    #: What WSGI asks for of it, once somebody has asked.
+    environ: dict[str, Any] | None = None  # Any: PEP 3333 leaves it open
 
     def is_said(self, parser: Any, url: bytes, raw: RawHeaders) -> bool:  # Any: httptools is not typed
         """Tell whether the head that was just parsed is the same, byte for byte."""

@@ -248,7 +248,7 @@ class HttpEdge(HttpToolsProtocol):
             "POST", head.path, head.headers, b"", time.monotonic(), address, on_management=self._on_management
         )
         keeps = self.parser.should_keep_alive() and not self._process.stopping
-        before, self.cycle = self.cycle, Errand(self, lane, request, keep_alive=keeps)
+        before, self.cycle = self.cycle, Errand(self, lane, head, request=request, keep_alive=keeps)
         if before is None or before.response_complete:
             self._active = self.cycle
         else:

@@ -44,7 +44,7 @@ class DirectLane:
         """Count a request that never became whole."""
         self._dispatcher.refuse(head, error or Cancelled("the client left"))
 
-    def interrupt(self) -> None:
+    async def interrupt(self) -> None:
         """Tell everybody who still waits that the server stops."""
         self._timeouts.interrupt()
 

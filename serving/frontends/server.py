@@ -113,7 +113,7 @@ class Server(uvicorn.Server):
             await asyncio.wait_for(asyncio.gather(*handshakes, return_exceptions=True), self.drain_seconds_left())
         await super().shutdown(sockets)
         if self._process.lane is not None:
-            self._process.lane.interrupt()
+            await self._process.lane.interrupt()
             await asyncio.sleep(0)  # what was just written goes out
 
     async def _accept(self, listener: socket.socket) -> None:

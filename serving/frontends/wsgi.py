@@ -1,42 +1,25 @@
-"""A WSGI application on the same HTTP edge as everything else.
+"""A WSGI application called with a request that is whole: its environment, its answer, and what tells it to wait no longer.
 
-The body is read on the event loop, below its limit and its deadline, so that a slow client occupies no thread; the
-application runs in a bounded pool of threads; and when a client leaves, or the server stops, its thread stops waiting.
-Requests that never wait, the probes among them, are answered in front of the application, by the same routes.
-PEP 3333 is the standard this follows.
+PEP 3333 is the standard this follows. wsgi_line.py has the threads it runs in.
 """
 
-import asyncio
 import contextlib
 import io
 import logging
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
-
-from serving.engine.admission import retry_after
-from serving.errors import InternalError, ModelNotReady, Overloaded
-from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
-from serving.limits import Limits
-from serving.protocols.dispatch import Dispatcher
+from serving.errors import InternalError
 from serving.protocols.route import HttpRequest, Reply, error_reply
 
 log = logging.getLogger(__name__)
 
 # Any: PEP 3333 puts strings, files and whatever a server adds into one dictionary.
 Environ = dict[str, Any]
+Address = tuple[str, int | None]
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-
-#: Weight of the newest request in the time for which one keeps its thread: half of the memory is younger than seven.
-_WEIGHT = 0.1
-
-#: How long a thread that was told to stop waiting may take to say so: it has an error to encode.
-_INTERRUPTED_SECONDS = 1.0
 
 #: Where an application finds the request as it was read, and what tells it that the client has left.
 REQUEST = "sameway.request"
@@ -44,9 +27,13 @@ LEAVING = "sameway.leaving"
 
 
 class Leaving:
-    """Tells a thread's work that its client has left, or that the server stops and waits no longer. Thread-safe."""
+    """Tells a thread's work that its client has left, or that the server stops and waits no longer. Thread-safe.
 
-    def __init__(self) -> None:
+    `waiting` is entered by a thread of the pool for as long as it waits.
+    """
+
+    def __init__(self, waiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext) -> None:
+        self.waiting = waiting
         self._lock = threading.Lock()
         self._wake: Callable[[], object] | None = None
         self.left = False
@@ -77,93 +64,7 @@ class Leaving:
             wake()
 
 
-class WsgiEndpoint:
-    """The ASGI application around a WSGI application."""
-
-    def __init__(self, app: WsgiApp, dispatcher: Dispatcher, limits: Limits) -> None:
-        self._app = app
-        self._dispatcher = dispatcher
-        self._limits = limits
-        self._pool = ThreadPoolExecutor(max_workers=limits.wsgi_threads, thread_name_prefix="wsgi")
-        self._inside = 0
-        self._kept_seconds = 0.0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            request = await read(scope, receive, send, dispatcher=self._dispatcher, limits=self._limits)
-        except ClientLeft:
-            return
-        reply = request if isinstance(request, Reply) else await self._answer(request, scope, receive)
-        if reply is not None:
-            await send_reply(send, scope["method"], reply)
-
-    async def _answer(self, request: HttpRequest, scope: Scope, receive: Receive) -> Reply | None:
-        """Return the answer, None where nobody is there any more to get it.
-
-        What never waits is answered here: a probe must not stand in line behind inference for a thread.
-        """
-        if self._dispatcher.waits(request):
-            return await self._run(request, scope, receive)
-        answer = self._dispatcher.handle(request)
-        if isinstance(answer, Reply):
-            return answer
-        answer.abandoned()
-        raise RuntimeError(f"expected an answer at once for {request.path!r}, found one to wait for")
-
-    async def _run(self, request: HttpRequest, scope: Scope, receive: Receive) -> Reply | None:
-        """Run the application in a thread and return its answer, None where nobody is there any more to get it."""
-        if (overload := self._overload(request)) is not None:
-            return self._dispatcher.refuse(request, overload)
-        leaving = Leaving()
-        self._inside += 1
-        unwatch = watch(scope, receive)(leaving.leave)
-        work = self._pool.submit(_timed_call, self._app, _environ(scope, request, leaving))
-        try:
-            reply, kept = await asyncio.shield(asyncio.wrap_future(work))
-            self._kept_seconds += _WEIGHT * (kept - self._kept_seconds)
-        except asyncio.CancelledError:
-            # The server stops, and has waited for this request as long as it may. Told so, the client has its answer.
-            reply = closing(await self._interrupt(request, work, leaving))
-        finally:
-            unwatch()
-            self._inside -= 1
-        return None if leaving.left else reply
-
-    async def _interrupt(self, request: HttpRequest, work: Future[tuple[Reply, float]], leaving: Leaving) -> Reply:
-        """Have a request given up, by its thread if it has one, and return what to say."""
-        stopping = ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1)
-        if work.cancel():
-            return self._dispatcher.refuse(request, stopping)
-        leaving.interrupt()
-        ended = asyncio.wrap_future(work)
-        until = time.monotonic() + _INTERRUPTED_SECONDS
-        while not ended.done() and (left := until - time.monotonic()) > 0:
-            with contextlib.suppress(asyncio.CancelledError):  # a loop that ends cancels once more
-                await asyncio.wait([ended], timeout=left)
-        return work.result()[0] if work.done() else error_reply(stopping)
-
-    def _overload(self, request: HttpRequest) -> Overloaded | None:
-        """Return why a request may not wait for a thread: the line is full, or longer than its time. None: it may.
-
-        The engine sees a request only once it has a thread, so the line for threads needs a bound in time of its own.
-        """
-        line = self._inside + 1 - self._limits.wsgi_threads
-        if line <= 0:
-            return None
-        wait = line * self._kept_seconds / self._limits.wsgi_threads
-        if line > self._limits.wsgi_waiting or wait >= self._dispatcher.patience_seconds(request):
-            return Overloaded("too many requests wait for a thread", retry_after_seconds=retry_after(wait))
-        return None
-
-
-def _timed_call(app: WsgiApp, environ: Environ) -> tuple[Reply, float]:
-    """Return an application's answer, and for how many seconds it has kept its thread."""
-    started = time.monotonic()
-    return _call(app, environ), time.monotonic() - started
-
-
-def _call(app: WsgiApp, environ: Environ) -> Reply:
+def call(app: WsgiApp, environ: Environ) -> Reply:
     """Run a WSGI application to its end and return its whole answer."""
     status = 500
     headers: list[tuple[str, str]] = []
@@ -190,32 +91,39 @@ def _call(app: WsgiApp, environ: Environ) -> Reply:
     return Reply(status, b"".join(parts), media_type, others)
 
 
-def _environ(scope: Scope, request: HttpRequest, leaving: Leaving) -> Environ:
-    """Return the environment PEP 3333 asks for, and our own two keys."""
-    server, client = scope.get("server") or ("", 0), scope.get("client") or ("", 0)
-    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()}
+def environ_of_head(server: Address | None, client: Address | None, scheme: str, head: HttpRequest) -> Environ:
+    """Return what PEP 3333 asks for of a head, the same for every request with this head on its connection."""
+    server, client = server or ("", 0), client or ("", 0)
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in head.headers.items()}
     return {
         **headers,
         # The answer to a HEAD has the length of the body that a GET would get: the edge leaves the body out.
-        "REQUEST_METHOD": "GET" if request.method == "HEAD" else request.method,
+        "REQUEST_METHOD": "GET" if head.method == "HEAD" else head.method,
         "SCRIPT_NAME": "",
         # WSGI's strings hold bytes: UTF-8, each byte as the character of its number.
-        "PATH_INFO": request.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.get("query_string", b"").decode("latin-1"),
-        "CONTENT_TYPE": request.headers.get("content-type", ""),
-        "CONTENT_LENGTH": str(len(request.body)),
+        "PATH_INFO": head.path.encode().decode("latin-1"),
+        "QUERY_STRING": "",
+        "CONTENT_TYPE": head.headers.get("content-type", ""),
         "SERVER_NAME": str(server[0]),
         "SERVER_PORT": str(server[1]),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": str(client[0]),
         "REMOTE_PORT": str(client[1]),
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.get("scheme", "http"),
-        "wsgi.input": io.BytesIO(request.body),
+        "wsgi.url_scheme": scheme,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
+    }
+
+
+def environ_of(of_head: Mapping[str, Any], request: HttpRequest, leaving: Leaving) -> Environ:
+    """Return the environment of one request, for the application to change: its head's, its body, and our own two keys."""
+    return {
+        **of_head,
+        "CONTENT_LENGTH": str(len(request.body)),
+        "wsgi.input": io.BytesIO(request.body),
         REQUEST: request,
         LEAVING: leaving,
     }

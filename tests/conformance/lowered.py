@@ -10,14 +10,13 @@ import socket
 import threading
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 from serving.frontends import fastapi_app, flask_app
+from serving.frontends.lane import DirectLane
 from serving.frontends.server import Server
 from serving.frontends.tls import context_of
-from serving.frontends.wsgi import WsgiEndpoint
+from serving.frontends.wsgi_endpoint import WsgiEndpoint
 from serving.limits import Limits
-from serving.process import Wired, wired_alone
+from serving.process import FrontEnd, Wired, wired_alone
 from serving.settings import Settings
 
 
@@ -36,13 +35,15 @@ def main() -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     wired = wired_alone(Settings(repository=arguments.repository))
     limits = Limits(**arguments.limits)
+    front = _front(arguments.frontend, wired, limits)
     server = Server(
-        _app(arguments.frontend, wired, limits),
+        front.app,
         limits=limits,
         on_stop=wired.engine.drain,
         on_tick=wired.metrics.beat,
         drain_delay_seconds=arguments.drain_delay_seconds,
         drain_seconds=1,
+        lane=front.lane,
         tls=context_of(arguments.tls_certificate, arguments.tls_key, None) if arguments.tls_certificate else None,
     )
     threading.Thread(target=wired.engine.load_all, daemon=True).start()
@@ -50,10 +51,12 @@ def main() -> None:
     wired.engine.close(drain_seconds=1)
 
 
-def _app(frontend: str, wired: Wired, limits: Limits) -> ASGIApp:
+def _front(frontend: str, wired: Wired, limits: Limits) -> FrontEnd:
     if frontend == "flask":
-        return WsgiEndpoint(flask_app.create_app(wired.dispatcher), wired.dispatcher, limits)
-    return fastapi_app.create_app(wired.dispatcher, limits)
+        endpoint = WsgiEndpoint(flask_app.create_app(wired.dispatcher), wired.dispatcher, limits)
+        return FrontEnd(endpoint, endpoint.lane)
+    app = fastapi_app.create_app(wired.dispatcher, limits)
+    return FrontEnd(app, lambda loop: DirectLane(wired.dispatcher, limits, loop))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from starlette.types import Message, Scope
 
 from serving.frontends.asgi import LEAVING as EDGE_LEAVING
 from serving.frontends.flask_app import create_app
-from serving.frontends.wsgi import WsgiEndpoint
+from serving.frontends.wsgi_endpoint import WsgiEndpoint
 from serving.limits import Limits
 from serving.protocols.route import HttpRequest
 from tests import toys
@@ -30,8 +30,8 @@ def endpoint(tmp_path: Path) -> Iterator[WsgiEndpoint]:
 
 def overload(endpoint: WsgiEndpoint, *, inside: int, kept: float, path: str = "/v2/models/toy/infer") -> int | None:
     """Return the Retry-After of a request that comes when so many are inside, each for so long; None if it may wait."""
-    endpoint._inside, endpoint._kept_seconds = inside, kept
-    error = endpoint._overload(HttpRequest("POST", path, {}, b"", time.monotonic()))
+    endpoint.line.inside, endpoint.line.kept_seconds = inside, kept
+    error = endpoint.line.overload(HttpRequest("POST", path, {}, b"", time.monotonic()))
     return None if error is None else error.retry_after_seconds
 
 
@@ -67,7 +67,7 @@ async def _asked(endpoint: WsgiEndpoint) -> float:
         return {"type": "http.disconnect"}
 
     await endpoint._run(request, scope, receive)
-    return endpoint._kept_seconds
+    return endpoint.line.kept_seconds
 
 
 def test_the_time_a_request_keeps_its_thread_is_measured(endpoint: WsgiEndpoint) -> None:
@@ -146,7 +146,7 @@ def test_a_server_that_stops_tells_who_has_a_thread_and_who_waits_for_one(slow: 
     async def main() -> None:
         exchanges = [_infer(slow, endpoint) for _ in range(3)]
         tasks = [await _begun(slow, exchange, min(number + 1, 2)) for number, exchange in enumerate(exchanges)]
-        while endpoint._inside < 3:
+        while endpoint.line.inside < 3:
             await asyncio.sleep(0)
         for task in tasks:
             task.cancel()

@@ -1,0 +1,87 @@
+"""The lane that brings requests for models to a WSGI application: from the edge to a thread, and back, without ASGI."""
+
+import asyncio
+import time
+from functools import partial
+
+from serving.errors import Cancelled, ServingError
+from serving.frontends.arrivals import Arrivals
+from serving.frontends.errand import Errand
+from serving.frontends.wsgi import Leaving, environ_of
+from serving.frontends.wsgi_line import Turn, WsgiLine, stopping
+from serving.limits import Limits
+from serving.protocols.dispatch import Dispatcher
+from serving.protocols.route import HttpRequest, error_reply
+
+#: How long threads that were told to stop waiting may take to say so: each has an error to encode.
+_INTERRUPTED_SECONDS = 1.0
+_LOOK_SECONDS = 0.005
+
+
+class WsgiLane:
+    """Hands requests to the line for threads. On the event loop."""
+
+    def __init__(self, line: WsgiLine, dispatcher: Dispatcher, limits: Limits, arrivals: Arrivals) -> None:
+        self._line = line
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._arrivals = arrivals
+        self._calls: set[_Call] = set()
+
+    def takes(self, head: HttpRequest, *, length: int) -> bool:
+        """Tell whether this is a request for a model that may come: with a key, and a body below its limit."""
+        return length <= self._limits.body_bytes and self._dispatcher.infers(head)
+
+    def begin(self, errand: Errand) -> None:
+        """Have the application answer the request."""
+        request = errand.request
+        if request is None:
+            return
+        if (overload := self._line.overload(request)) is not None:
+            errand.answer(self._dispatcher.refuse(request, overload))
+            return
+        leaving = self._line.leaving()
+        call = errand.waiter = _Call(errand, leaving)
+        self._calls.add(call)
+        environ = environ_of(errand.environ(), request, leaving)
+        self._line.begin(environ, leaving, lambda turn: self._arrivals.arrive(partial(self._ended, call, turn)))
+
+    def broken_off(self, head: HttpRequest, error: ServingError | None) -> None:
+        """Count a request that never became whole."""
+        self._dispatcher.refuse(head, error or Cancelled("the client left"))
+
+    async def interrupt(self) -> None:
+        """Tell everybody who still waits that the server stops: by the threads, which say so themselves, if they can."""
+        for call in list(self._calls):
+            call.interrupt()
+        until = time.monotonic() + _INTERRUPTED_SECONDS
+        while self._calls and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
+        for call in list(self._calls):
+            call.errand.answer(error_reply(stopping()))
+
+    def _ended(self, call: "_Call", turn: Turn) -> None:
+        """Answer with what a thread has said."""
+        self._line.ended(turn)
+        self._calls.discard(call)
+        if turn.reply is not None and not call.leaving.left:
+            call.errand.answer(turn.reply)
+
+
+class _Call:
+    """An errand that a thread is on, or will be."""
+
+    __slots__ = ("errand", "leaving")
+
+    def __init__(self, errand: Errand, leaving: Leaving) -> None:
+        self.errand = errand
+        self.leaving = leaving
+
+    def abandon(self) -> None:
+        """The client has left."""
+        self.leaving.leave()
+
+    def interrupt(self) -> None:
+        """The server stops."""
+        self.errand.keep_alive = False
+        self.leaving.interrupt()
