@@ -11,8 +11,10 @@ import contextlib
 import threading
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import flask
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from serving.errors import BodyTooLarge, Cancelled, InternalError
@@ -20,6 +22,9 @@ from serving.frontends.wsgi import LEAVING, REQUEST, Leaving
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher, Waiting
 from serving.protocols.route import HttpRequest, Reply, error_reply
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -103,7 +108,17 @@ def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
 
 def _respond(reply: Reply) -> flask.Response:
     headers = [("content-type", reply.media_type), *reply.headers]
-    return flask.Response(reply.body, status=reply.status, headers=headers)
+    return _Whole(reply.body, status=reply.status, headers=headers)
+
+
+class _Whole(flask.Response):
+    """A response that is complete as it is."""
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """Return the headers. Flask's own way looks for what the routes have never left out, in a copy of them."""
+        if "content-length" not in self.headers:
+            self.headers["content-length"] = str(self.calculate_content_length() or 0)
+        return self.headers
 
 
 def _from_environment() -> tuple[Dispatcher, Limits]:

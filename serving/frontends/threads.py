@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator
 
 
 class Threads:
-    """A pool. Thread-safe; its threads are daemons, made when they are first needed, and stay."""
+    """A pool. Thread-safe; its threads are daemons, made when they are first needed, and stay.
 
-    def __init__(self, most: int, *, name: str) -> None:
+    `pauses` is called in a thread that has nothing more to do for now, or begins to wait.
+    """
+
+    def __init__(self, most: int, *, name: str, pauses: Callable[[], object] = lambda: None) -> None:
+        self._pauses = pauses
         self._most = most
         self._name = name
         self._lock = threading.Lock()
@@ -35,6 +39,7 @@ class Threads:
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Let another thread work while this one, which is one of the pool, waits for something."""
+        self._pauses()
         with self._lock:
             self._working -= 1
             start = self._next() if self._work and not self._working else None
@@ -73,3 +78,5 @@ class Threads:
             work()
             # Nothing of a request may live on in this frame while it waits for the next one.
             del work
+            if not self._work:
+                self._pauses()

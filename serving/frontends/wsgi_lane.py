@@ -1,8 +1,12 @@
-"""The lane that brings requests for models to a WSGI application: from the edge to a thread, and back, without ASGI."""
+"""The lane that brings requests for models to a WSGI application: from the edge to a thread, and back, without ASGI.
+
+Whenever one answer is brought back the thread and the event loop hand the interpreter to each other, twice. So a thread
+brings all its answers at once: when it has no more to do, or after a millisecond.
+"""
 
 import asyncio
 import time
-from functools import partial
+from collections import deque
 
 from serving.errors import Cancelled, ServingError
 from serving.frontends.arrivals import Arrivals
@@ -17,6 +21,9 @@ from serving.protocols.route import HttpRequest, error_reply
 _INTERRUPTED_SECONDS = 1.0
 _LOOK_SECONDS = 0.005
 
+#: For how long a thread may keep an answer while it works on others: some ten requests of Flask's.
+_TOGETHER_SECONDS = 0.001
+
 
 class WsgiLane:
     """Hands requests to the line for threads. On the event loop."""
@@ -27,6 +34,10 @@ class WsgiLane:
         self._limits = limits
         self._arrivals = arrivals
         self._calls: set[_Call] = set()
+        # What threads have answered and not brought yet, and when the first of it was.
+        self._over: deque[tuple[_Call, Turn]] = deque()
+        self._since = 0.0
+        line.pauses = self._bring
 
     def takes(self, head: HttpRequest, *, length: int) -> bool:
         """Tell whether this is a request for a model that may come: with a key, and a body below its limit."""
@@ -44,7 +55,7 @@ class WsgiLane:
         call = errand.waiter = _Call(errand, leaving)
         self._calls.add(call)
         environ = environ_of(errand.environ(), request, leaving)
-        self._line.begin(environ, leaving, lambda turn: self._arrivals.arrive(partial(self._ended, call, turn)))
+        self._line.begin(environ, leaving, lambda turn: self._tell(call, turn))
 
     def broken_off(self, head: HttpRequest, error: ServingError | None) -> None:
         """Count a request that never became whole."""
@@ -60,12 +71,28 @@ class WsgiLane:
         for call in list(self._calls):
             call.errand.answer(error_reply(stopping()))
 
-    def _ended(self, call: "_Call", turn: Turn) -> None:
-        """Answer with what a thread has said."""
-        self._line.ended(turn)
-        self._calls.discard(call)
-        if turn.reply is not None and not call.leaving.left:
-            call.errand.answer(turn.reply)
+    def _tell(self, call: "_Call", turn: Turn) -> None:
+        """Keep an answer for a moment. Run in the thread that has it."""
+        now = time.monotonic()
+        if not self._over:
+            self._since = now
+        self._over.append((call, turn))
+        if now - self._since > _TOGETHER_SECONDS:
+            self._bring()
+
+    def _bring(self) -> None:
+        """Bring what was answered to the event loop. From any thread."""
+        if self._over:
+            self._arrivals.arrive(self._answer)
+
+    def _answer(self) -> None:
+        """Answer with what threads have said."""
+        while self._over:
+            call, turn = self._over.popleft()
+            self._line.ended(turn)
+            self._calls.discard(call)
+            if turn.reply is not None and not call.leaving.left:
+                call.errand.answer(turn.reply)
 
 
 class _Call:

@@ -49,7 +49,9 @@ class WsgiLine:
         self._app = app
         self._dispatcher = dispatcher
         self._limits = limits
-        self._threads = Threads(limits.wsgi_threads, name="wsgi")
+        #: Called in a thread that pauses, by the lane's wish.
+        self.pauses: Callable[[], object] = lambda: None
+        self._threads = Threads(limits.wsgi_threads, name="wsgi", pauses=lambda: self.pauses())
         self.inside = 0
         self.kept_seconds = 0.0
 
