@@ -181,6 +181,7 @@ def serve(
     second SIGTERM does not hurry, as a service manager may signal all processes of a server, and its supervisor does too.
     """
     health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
+    health.watch(end)
     server = Server(
         front.app,
         limits=wired.limits,
