@@ -56,9 +56,6 @@ class ModelConfig:
 
     format               which artifact to open; None: the fastest by this machine's profile, else the first of the
                          version's in backends.base.PREFERENCE
-    device               where instances compute, "cpu" or "cuda:N"; several are given to them in turn
-    precision            None: as exported; "tf32", "fp16" or "bf16" are faster on a GPU, and judged by decisions
-    batch_buckets        on a GPU, the batch sizes that are recorded as CUDA graphs; None: 1, 2, 4, …; empty: none
     instances            sessions of a version, each used by one thread
     threads              threads inside one session; a small network gains nothing from a second
     queue_rows           rows that may wait; None: four full batches
@@ -70,12 +67,12 @@ class ModelConfig:
     versions             which of the published versions are served at once
     max_batch_size       for a model without a manifest: the rows of a batch, 0 for requests that run alone; None: what a
                          probe of the opened file shows. A manifest knows, and is not to be contradicted
+    device               where instances compute, "cpu" or "cuda:N"; several are given to them in turn
+    precision            None: as exported; "tf32", "fp16" or "bf16" are faster on a GPU, and judged by decisions
+    batch_buckets        on a GPU, the batch sizes that are recorded as CUDA graphs; None: 1, 2, 4, …; empty: none
     """
 
     format: str | None = None
-    device: tuple[str, ...] = (CPU,)
-    precision: str | None = None
-    batch_buckets: tuple[int, ...] | None = None
     instances: int = 1
     threads: int = 1
     queue_rows: int | None = None
@@ -86,6 +83,9 @@ class ModelConfig:
     default_priority: int | None = None
     versions: VersionPolicy = VersionPolicy()
     max_batch_size: int | None = None
+    device: tuple[str, ...] = (CPU,)
+    precision: str | None = None
+    batch_buckets: tuple[int, ...] | None = None
 
     def device_of(self, instance: int) -> str:
         """Return where an instance computes, by its number from 0."""

@@ -47,7 +47,7 @@ class ExportedProgramBackend:
     def open(
         self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
     ) -> Session:
-        """Open an artifact on a device; raise BackendError if it could run code, or torch refuses it or has no such device."""
+        """Open an artifact on a device; raise BackendError if it could run code, or torch refuses it or lacks the device."""
         device = check_device(device)
         check_precision(execution.precision, device)
         try:

@@ -66,7 +66,7 @@ class OnnxBackend:
     def open(
         self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
     ) -> Session:
-        """Open an artifact on a device; raise BackendError if the runtime refuses it or the names are not the signature's."""
+        """Open an artifact on a device; raise BackendError if the runtime refuses it or its names are not the signature."""
         device = check_device(device, onnxruntime.get_available_providers(), version=onnxruntime.__version__)
         check_execution(execution, device)
         session = _opened(artifact, _options(threads=threads), device=device, execution=execution)

@@ -63,8 +63,8 @@ class TorchScriptBackend:
 def _as_it_is(module: Any) -> Callable[..., Any]:  # Any: torch.jit is not typed
     """Return a module that is run operator by operator.
 
-    The compiler behind TorchScript profiles the first runs and then writes GPU kernels, again for shapes that are new to it:
-    seconds in the middle of serving, for answers that may differ from those that were replayed. A recording needs none of it.
+    The compiler behind TorchScript profiles the first runs and then writes GPU kernels, again for shapes that are new to
+    it: in the middle of serving, and for answers that may differ from those that were replayed. A recording needs none.
     """
 
     def run(*given: torch.Tensor) -> Any:
