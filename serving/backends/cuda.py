@@ -201,9 +201,10 @@ class CudaOpener:
             if buckets:
                 execute, buckets = self._recorded(execute, signature, buckets, gpu, name)
             return CudaSession(signature, gpu, execute, buckets=buckets)
-        except BaseException:
+        except Exception as error:  # torch raises RuntimeError, OutOfMemoryError and errors of CUDA's
             gpu.give_back()
-            raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise BackendError(f"{name}: cannot be opened on {device}: {reason}") from error
 
     def _recorded(
         self, run: Execute, signature: Signature, buckets: tuple[int, ...], gpu: Gpu, name: str

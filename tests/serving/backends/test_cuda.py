@@ -1,19 +1,23 @@
 """What can be known of CUDA without it: which devices are refused and how, who has which stream, what is told when."""
 
+import io
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from models.repository import Repository
 from models.tensors import Signature, TensorSpec
-from serving.backends import cuda, devices
+from serving.backends import cuda, devices, exported_program, torchscript
 from serving.backends.arithmetic import Switch
-from serving.backends.base import BackendError, Execution
+from serving.backends.base import BackendError, Execution, PipelinedSession, backend_for
 from serving.backends.cuda import CudaOpener, Leases
 from serving.backends.pipeline import Lanes
+from tests import toys
 from tests.serving.backends.lazy_device import Again, LazyStream, memory
 from tests.serving.sessions import SIGNATURE, rows
 
@@ -154,9 +158,59 @@ def test_texts_do_not_go_to_a_gpu(opener: CudaOpener) -> None:
 
 def test_streams_are_given_back_where_opening_fails(opener: CudaOpener, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(size_bytes: int) -> torch.Tensor:
-        raise MemoryError
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
     monkeypatch.setattr(FakeGpu, "memory", lambda self, size_bytes: full(size_bytes))
-    with pytest.raises(MemoryError):
+    with pytest.raises(BackendError, match=r"^model\.pt: cannot be opened on cuda:0: CUDA out of memory\.$"):
         open_with(opener, lambda x: x, Execution())
     assert FakeGpu.taken == 0
+
+
+@pytest.mark.parametrize("format", ["exported_program", "torchscript"])
+@pytest.mark.parametrize("execution", [Execution(), Execution("tf32", ())], ids=["recorded", "eager"])
+def test_both_formats_go_the_way_of_a_gpu(
+    opener: CudaOpener, toy_in_every_format: Path, monkeypatch: pytest.MonkeyPatch, format: str, execution: Execution
+) -> None:
+    load: Any = torch.jit.load  # Any: torch.jit is not typed
+    for module in (torchscript, exported_program):
+        monkeypatch.setattr(module, "check_device", lambda device: device)
+    # Weights stay where they are: there is nowhere to move them to.
+    monkeypatch.setattr(torch.jit, "load", lambda data, map_location: load(data, map_location="cpu"))
+    monkeypatch.setattr(exported_program, "move_to_device_pass", lambda program, device: program)
+    artifact = Repository(toy_in_every_format).open("toy", 1).path / toys.FILES[format]
+    session = backend_for(format).open(artifact, toys.signature(), device="cuda:0", threads=1, execution=execution)
+    assert isinstance(session, PipelinedSession)
+    assert session.buckets == ((1, 2, 4, 8) if execution.batch_buckets is None else ())
+    for count in (8, 1, 5):
+        pixels = toys.images(count, seed=count)
+        found, expected = session.run({"image": pixels}), toys.reference(pixels)
+        for name, array in expected.items():
+            assert found[name].dtype == array.dtype
+            np.testing.assert_allclose(found[name], array, rtol=0, atol=toys.TOLERANCE[name])
+    session.close()
+    assert FakeGpu.taken == 0
+
+
+def test_every_device_that_is_written_into_a_program_moves_with_it(tmp_path: Path) -> None:
+    # To a device without numbers, as there is no GPU: a tensor that stayed on the CPU would not be taken with the others.
+    from torch.export.passes import move_to_device_pass
+    from torch.export.pt2_archive._package import load_pt2
+
+    from export.exported_program import ExportedProgramExporter
+    from export.exporter import ExportSource
+
+    class Makes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("weights", torch.from_numpy(toys.weights()))
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = (image.flatten(1).float() + torch.zeros(16) + torch.arange(16)) @ self.get_buffer("weights")
+            return logits.softmax(1), logits.argmax(1)
+
+    path = tmp_path / "model.pt2"
+    ExportedProgramExporter().export(ExportSource(Makes().eval(), toys.signature(), {"image": toys.images(3)}), path)
+    program = load_pt2(io.BytesIO(path.read_bytes())).exported_programs["model"]
+    with torch.inference_mode():
+        outputs = move_to_device_pass(program, "meta").module()(torch.from_numpy(toys.images(5)).to("meta"))
+    assert [output.device.type for output in outputs] == ["meta", "meta"]
