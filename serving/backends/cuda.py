@@ -18,7 +18,7 @@ from serving.backends.base import BackendError, Execution
 from serving.backends.buckets import buckets_of
 from serving.backends.devices import CPU, cuda, index_of, missing, normalised
 from serving.backends.executors import Eager, Recording, RecordingError, record
-from serving.backends.pipeline import Event, Execute, Lanes, Pipeline, closing
+from serving.backends.pipeline import Event, Execute, Lanes, Pipeline
 from serving.backends.staging import TORCH_DTYPES
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,10 @@ class CudaSession(Pipeline):
 
     def close(self) -> None:
         """Free the module and its memory, and then the streams."""
-        closing(super().close, self._gpu.give_back)
+        try:
+            super().close()
+        finally:
+            self._gpu.give_back()
 
 
 class CudaOpener:

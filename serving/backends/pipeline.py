@@ -5,7 +5,6 @@ things have to happen and nothing of CUDA: `Lanes` are what it needs of a device
 them is plain torch, so that a device which delays everything as long as it may can stand in for one in tests.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -176,10 +175,3 @@ class Pipeline:
                 stream.synchronize()
             except Exception:  # noqa: BLE001 - whatever it was is what the caller is about to raise, or has raised before
                 self._lost = True
-
-
-def closing(*steps: Callable[[], None]) -> None:
-    """Run every step of giving something back, whatever the others raise; raise the first error at the end."""
-    with contextlib.ExitStack() as stack:
-        for step in reversed(steps):
-            stack.callback(step)
