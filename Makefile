@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
-.PHONY: scoreboard long bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
+.PHONY: scoreboard long bench gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
 
 MINUTES ?= 30
 
@@ -91,6 +91,9 @@ export-suite: install  ## 45 small modules, exported in every format; faults pla
 
 bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
 	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
+
+gpu: install  ## on a machine with a GPU: right answers on it, and what it carries; elsewhere it says so and is content
+	$(BIN)/python -m proofs.gpu --json runs/gpu.json --markdown runs/gpu.md
 
 scoreboard: install  ## every model trained, exported and scored beside a simpler method: the table of docs/models.md (15 minutes)
 	$(BIN)/python scoreboard.py

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving import config_file
+from serving.backends.base import Execution
+from serving.backends.devices import CPU, normalised
 from serving.config_file import ConfigError as ConfigError
 
 
@@ -65,6 +67,9 @@ class ModelConfig:
     versions             which of the published versions are served at once
     max_batch_size       for a model without a manifest: the rows of a batch, 0 for requests that run alone; None: what a
                          probe of the opened file shows. A manifest knows, and is not to be contradicted
+    device               where instances compute, "cpu" or "cuda:N"; several are given to them in turn
+    precision            None: as exported; "tf32", "fp16" or "bf16" are faster on a GPU, and judged by decisions
+    batch_buckets        on a GPU, the batch sizes that are recorded as CUDA graphs; None: 1, 2, 4, …; empty: none
     """
 
     format: str | None = None
@@ -78,6 +83,27 @@ class ModelConfig:
     default_priority: int | None = None
     versions: VersionPolicy = VersionPolicy()
     max_batch_size: int | None = None
+    device: tuple[str, ...] = (CPU,)
+    precision: str | None = None
+    batch_buckets: tuple[int, ...] | None = None
+
+    def device_of(self, instance: int) -> str:
+        """Return where an instance computes, by its number from 0."""
+        return self.device[instance % len(self.device)]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether every instance computes on the CPU."""
+        return set(self.device) == {CPU}
+
+    @property
+    def execution(self) -> Execution:
+        """How sessions compute, in a backend's terms."""
+        return Execution(self.precision, self.batch_buckets)
+
+
+#: The values of `precision`.
+PRECISIONS = ("tf32", "fp16", "bf16")
 
 
 #: Per key: the types it may have, the smallest and the largest sensible value.
@@ -91,7 +117,11 @@ _RANGES: dict[str, tuple[tuple[type, ...], float, float]] = {
     "priority_levels": ((int,), 0, 100),
     "default_priority": ((int,), 1, 100),
     "max_batch_size": ((int,), 0, 1_000_000),
+    "batch_buckets": ((int,), 1, 1_000_000),
 }
+
+#: More graphs than this only take memory and time: doubling needs 17 for the largest batch there may be.
+_MOST_BUCKETS = 64
 
 
 def read(path: Path) -> ModelConfig:
@@ -113,6 +143,9 @@ def read(path: Path) -> ModelConfig:
             found["versions"] = VersionPolicy.from_toml(found["versions"])
         except ConfigError as error:
             raise ConfigError(f"{path.name}: {error}") from error
+    for key, of in (("device", _devices), ("batch_buckets", _buckets)):
+        if key in found:
+            found[key] = of(path.name, found[key])
     config = ModelConfig(**found)
     if config.default_priority is not None and config.default_priority > config.priority_levels:
         expected = f"1 to priority_levels ({config.priority_levels})"
@@ -142,8 +175,34 @@ def check_range(place: str, key: str, value: object) -> None:
         raise ConfigError(f"{place}: expected {least:g} to {most:g}, found {_shown(value)}")
 
 
+def _devices(name: str, value: object) -> tuple[str, ...]:
+    """Return the devices that a text or a list of texts names, by the one name each has; raise ConfigError."""
+    stated = value if isinstance(value, list) else [value]
+    devices = tuple(normalised(device) for device in stated if isinstance(device, str))
+    named = tuple(device for device in devices if device is not None)
+    if not named or len(named) < len(stated):
+        raise ConfigError(f'{name}: device: expected "cpu", "cuda:0" or a list of such, found {_shown(value)}')
+    return named
+
+
+def _buckets(name: str, value: object) -> tuple[int, ...]:
+    """Return batch sizes, ascending; raise ConfigError."""
+    if not isinstance(value, list) or len(set(value)) < len(value) or len(value) > _MOST_BUCKETS:
+        expected = f"a list of at most {_MOST_BUCKETS} batch sizes, each once"
+        raise ConfigError(f"{name}: batch_buckets: expected {expected}, found {_shown(value)}")
+    return tuple(sorted(value))
+
+
 def _check(name: str, key: str, value: object) -> None:
-    if key == "versions":
+    if key in ("versions", "device"):
+        return
+    if key == "batch_buckets":
+        for rows in value if isinstance(value, list) else ():
+            check_range(f"{name}: {key}", key, rows)
+        return
+    if key == "precision":
+        if value not in PRECISIONS:
+            raise ConfigError(f"{name}: precision: expected one of {', '.join(PRECISIONS)}, found {_shown(value)}")
         return
     if key == "format":
         if not isinstance(value, str):

@@ -10,6 +10,7 @@ from pathlib import Path
 from models.tensors import DTYPES
 from serving import config_file
 from serving.backends.declared import Declared, DeclaredTensor
+from serving.backends.devices import CPU, cuda
 from serving.model_config import ConfigError, ModelConfig, VersionPolicy, check_range
 from serving.protobuf_fields import Fields
 from serving.protobuf_text import parse
@@ -89,9 +90,11 @@ def from_text(text: str, name: str, model: str) -> TritonConfig:
     stated = fields.text("name")
     if stated not in (None, "", model):
         raise fields.error("name", f"the model's folder, {model}", repr(stated)[:100])
+    devices = _instances(fields)
     config = ModelConfig(
         max_batch_size=fields.number("max_batch_size", "max_batch_size"),
-        instances=_instances(fields),
+        instances=len(devices),
+        device=(CPU,) if set(devices) == {CPU} else devices,
         versions=_versions(fields),
         threads=_threads(fields),
     )
@@ -108,19 +111,35 @@ def from_text(text: str, name: str, model: str) -> TritonConfig:
     )
 
 
-def _instances(fields: Fields) -> int:
-    """Return how many sessions all groups ask for together. They run on the CPU, which a group for GPUs is told."""
-    count = 0
+def _instances(fields: Fields) -> tuple[str, ...]:
+    """Return where the instances of all groups compute, one after the other.
+
+    A group's `count` is for each of its GPUs. KIND_AUTO is on the GPUs that it names, else on the CPU; KIND_GPU without any
+    is on the first, where Triton would take all.
+    """
+    places: list[str] = []
     for group in fields.messages("instance_group"):
         group.known("name")
         kind = group.word("kind") or "KIND_AUTO"
-        if kind not in ("KIND_AUTO", "KIND_CPU"):
-            group.ignore(f"kind ({kind}; it is served on the CPU)")
+        if kind in ("KIND_AUTO", "KIND_GPU"):
+            gpus = [_gpu(group, group.integer_in("gpus", value)) for value in group.values("gpus")]
+        else:
+            gpus = []
+            if kind != "KIND_CPU":
+                group.ignore(f"kind ({kind}; it is served on the CPU)")
+        if kind == "KIND_GPU" and not gpus:
+            gpus = [cuda(0)]
         stated = group.number("count", "instances")
-        count += 1 if stated is None else stated
-    if count:
-        check_range(f"{fields.place('instance_group')}: instance_group: count", "instances", count)
-    return count or ModelConfig().instances
+        count, gpus = 1 if stated is None else stated, gpus or [CPU]
+        check_range(f"{fields.place('instance_group')}: instance_group: count", "instances", len(places) + count * len(gpus))
+        places += gpus * count
+    return tuple(places) or (CPU,) * ModelConfig().instances
+
+
+def _gpu(group: Fields, index: int) -> str:
+    if not 0 <= index <= 9999:
+        raise group.error("gpus", "numbers of GPUs, from 0", str(index)[:100])
+    return cuda(index)
 
 
 def _versions(fields: Fields) -> VersionPolicy:

@@ -6,7 +6,7 @@ opened, so that serving ONNX never imports torch.
 
 import importlib
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from models.profiles import PREFERENCE as PREFERENCE
 from models.tensors import Array, Signature, Tensors
@@ -15,6 +15,10 @@ from serving.backends.declared import Declared
 
 class BackendError(Exception):
     """An artifact cannot be opened here; the message says why, and what to install where that is the reason."""
+
+
+class DeviceLost(Exception):
+    """A device computes nothing any more in this process, whoever asks: as a GPU after an access outside of its memory."""
 
 
 class ArtifactFile(Protocol):
@@ -45,6 +49,22 @@ class ArtifactBytes:
         return self.data
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a session computes, besides where; what a backend does not have is a BackendError.
+
+    precision      the arithmetic of what was exported in FP32: None as exported, "tf32", "fp16" or "bf16"
+    batch_buckets  on a GPU, the batch sizes that have a CUDA graph each: None 1, 2, 4, …, an empty tuple no graphs at all
+    """
+
+    precision: str | None = None
+    batch_buckets: tuple[int, ...] | None = None
+
+
+#: As exported: what a session does unless a configuration says otherwise.
+AS_EXPORTED = Execution()
+
+
 class Session(Protocol):
     """One opened artifact, used by one thread at a time."""
 
@@ -61,17 +81,44 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class PipelinedSession(Session, Protocol):
+    """A session that takes the next batch while it computes one. Batches end in the order in which they began.
+
+    `run` is `begin` and `end`, for whoever has no batch under way. Still one thread at a time, which never waits but in
+    `end`. `buckets` are the batch sizes that are computed each in a way of its own: each is to be replayed.
+    """
+
+    #: How many batches may be under way. With as many begun, `end` is due before `allocate` or `begin`.
+    depth: int
+    buckets: tuple[int, ...]
+
+    def begin(self, inputs: Tensors) -> None:
+        """Send a batch on its way, and return. Inputs are not needed any more; where this raises nothing has begun."""
+        ...
+
+    def end(self) -> Tensors:
+        """Wait for the oldest batch and return its outputs, the caller's for good. It has ended where this raises, too."""
+        ...
+
+
 class Backend(Protocol):
     """Opens artifacts. `platform` is the protocol's name for what it runs."""
 
     platform: str
 
+    def has_device(self, device: str) -> bool:
+        """Tell whether this runtime could compute on a device, as far as it knows before it opens something."""
+        ...
+
     def declared(self, artifact: ArtifactFile) -> Declared | None:
         """Return what the file says of its own inputs and outputs, None where its format does not; raise BackendError."""
         ...
 
-    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> Session:
-        """Open an artifact that has been checksummed; raise BackendError."""
+    def open(
+        self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
+    ) -> Session:
+        """Open an artifact that has been checksummed; raise BackendError, for a device that is not there too."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Exported programs (`torch.export`), on the CPU.
+"""Exported programs (`torch.export`), on the CPU or a GPU.
 
 torch's loader can run code: it unpickles, evaluates texts and loads libraries where a file has them. So a file is opened
 only if it is a published version's, with the checksum of its manifest, and holds none of that (models/program.py).
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive import PT2ArchiveReader
 
 # Not torch.export.load: where this function fails, that one goes on to an older format, which is pickles.
@@ -17,8 +18,11 @@ from torch.export.pt2_archive._package import load_pt2
 
 from models import program as rules
 from models.tensors import Array, Signature, Tensors
-from serving.backends.base import ArtifactFile, BackendError, reason_of
+from serving.backends.arithmetic import CASTS, check_precision, in_precision, without_type_checks
+from serving.backends.base import AS_EXPORTED, ArtifactFile, BackendError, Execution, Session, reason_of
+from serving.backends.cuda import CudaOpener, check_device, devices
 from serving.backends.declared import Declared
+from serving.backends.devices import CPU
 
 #: torch loads one program at a time in a process, and fails where two threads try. Its state is global, so is this lock.
 _LOADING = threading.Lock()
@@ -29,26 +33,44 @@ class ExportedProgramBackend:
 
     platform = "pytorch_exportedprogram"
 
+    def __init__(self) -> None:
+        self._cuda = CudaOpener()
+
+    def has_device(self, device: str) -> bool:
+        """Tell whether torch sees a device."""
+        return device in devices()
+
     def declared(self, artifact: ArtifactFile) -> Declared | None:
         """Return None: without a manifest no such file is opened, so there is nobody to ask."""
         return None
 
-    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> "ExportedProgramSession":
-        """Open an artifact on the CPU; raise BackendError if it could run code, or torch refuses it."""
-        if device != "cpu":
-            raise BackendError(f"device: expected 'cpu', found {device!r}")
+    def open(
+        self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
+    ) -> Session:
+        """Open an artifact on a device; raise BackendError if it could run code, or torch refuses it or lacks the device."""
+        device = check_device(device)
+        check_precision(execution.precision, device)
         try:
             buffer = io.BytesIO(artifact.read_bytes())
             reader = PT2ArchiveReader(buffer)
             rules.check(reader.get_file_names(), reader.read_bytes)
             buffer.seek(0)
             with _LOADING:
-                module = load_pt2(buffer).exported_programs["model"].module()
+                program = load_pt2(buffer).exported_programs["model"]
+                if device != CPU:
+                    # Weights, and the devices that are written into the graph: where zeros are made, what is asserted.
+                    program = move_to_device_pass(program, device)
+                module = program.module()
         except rules.ProgramError as error:
             raise BackendError(f"{artifact.name}: {error}") from error
         except Exception as error:  # torch raises RuntimeError, AssertionError, errors of its own and others
             raise BackendError(f"{artifact.name}: torch.export cannot open it: {reason_of(error, artifact)}") from error
-        return ExportedProgramSession(module, signature, threads)
+        if execution.precision in CASTS:
+            module = without_type_checks(module)
+        called = in_precision(module, execution.precision, device, signature.outputs)
+        if device == CPU:
+            return ExportedProgramSession(called, signature, threads)
+        return self._cuda.open(called, signature, device=device, execution=execution, name=artifact.name)
 
 
 class ExportedProgramSession:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU.
+"""ONNX Runtime, on the CPU or (onnx_cuda.py) a GPU.
 
 One session per instance, its threads counted by the model configuration: ONNX Runtime's own default, a pool as wide as
 the machine for every session, makes several instances fight for the same cores.
@@ -13,8 +13,10 @@ import numpy as np
 import onnxruntime
 
 from models.tensors import Array, Signature, Tensors, TensorSpec
-from serving.backends.base import ArtifactFile, BackendError, reason_of
+from serving.backends.base import AS_EXPORTED, ArtifactFile, BackendError, Execution, Session, reason_of
 from serving.backends.declared import Declared, DeclaredTensor
+from serving.backends.devices import CPU
+from serving.backends.onnx_cuda import CUDA_PROVIDER, BoundSession, check_device, check_execution, has_device, providers_of
 
 #: onnx.TensorProto.BFLOAT16
 _ONNX_BFLOAT16 = 16
@@ -46,6 +48,10 @@ class OnnxBackend:
 
     platform = "onnx_onnxv1"
 
+    def has_device(self, device: str) -> bool:
+        """Tell whether this ONNX Runtime has a provider for a device."""
+        return has_device(device, onnxruntime.get_available_providers())
+
     def declared(self, artifact: ArtifactFile) -> Declared:
         """Return the inputs and outputs of the graph; raise BackendError for a file or a type that cannot be served."""
         options = _options(threads=1)
@@ -57,11 +63,13 @@ class OnnxBackend:
             tuple(_declared_tensor(artifact, "output", node) for node in session.get_outputs()),
         )
 
-    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> "OnnxSession":
-        """Open an artifact on the CPU; raise BackendError if the runtime refuses it or its names are not the signature's."""
-        if device != "cpu":
-            raise BackendError(f"device: expected 'cpu', found {device!r}")
-        session = _opened(artifact, _options(threads=threads))
+    def open(
+        self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
+    ) -> Session:
+        """Open an artifact on a device; raise BackendError if the runtime refuses it or its names are not the signature."""
+        device = check_device(device, onnxruntime.get_available_providers(), version=onnxruntime.__version__)
+        check_execution(execution, device)
+        session = _opened(artifact, _options(threads=threads), device=device, execution=execution)
         for kind, specs, found in (
             ("inputs", signature.inputs, session.get_inputs()),
             ("outputs", signature.outputs, session.get_outputs()),
@@ -69,6 +77,8 @@ class OnnxBackend:
             expected, names = sorted(spec.name for spec in specs), sorted(node.name for node in found)
             if expected != names:
                 raise BackendError(f"{artifact.name}: {kind}: expected {expected}, found {names}")
+        if device != CPU and BoundSession.takes(signature):
+            return BoundSession(session, signature)
         return OnnxSession(session, signature)
 
 
@@ -119,11 +129,21 @@ def _options(*, threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _opened(artifact: ArtifactFile, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+def _opened(
+    artifact: ArtifactFile, options: onnxruntime.SessionOptions, *, device: str = CPU, execution: Execution = AS_EXPORTED
+) -> onnxruntime.InferenceSession:
+    providers = providers_of(device, execution)
     try:
-        return onnxruntime.InferenceSession(artifact.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(artifact.read_bytes(), options, providers=providers)
     except Exception as error:  # the runtime has no common base for its errors
         raise BackendError(f"{artifact.name}: ONNX Runtime cannot open it: {reason_of(error, artifact)}") from error
+    if device != CPU and CUDA_PROVIDER not in session.get_providers():
+        # A provider that cannot start, for want of the GPU or of a library, is left out with a message to standard error.
+        found = ", ".join(session.get_providers())
+        raise BackendError(
+            f"device: expected {device!r} to be usable by ONNX Runtime, found {found}: no such GPU, or no CUDA libraries"
+        )
+    return session
 
 
 def _declared_tensor(artifact: ArtifactFile, kind: str, node: Any) -> DeclaredTensor:  # Any: the runtime is not typed

@@ -1,4 +1,4 @@
-"""TorchScript, through libtorch on the CPU.
+"""TorchScript, through libtorch on the CPU or a GPU.
 
 A TorchScript file is code. It is opened only after its checksum has been found to be the one export wrote, or with the
 operator's consent.
@@ -7,14 +7,18 @@ operator's consent.
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from models.tensors import Array, Signature, Tensors
-from serving.backends.base import ArtifactFile, BackendError, reason_of
+from serving.backends.arithmetic import check_precision, in_precision
+from serving.backends.base import AS_EXPORTED, ArtifactFile, BackendError, Execution, Session, reason_of
+from serving.backends.cuda import CudaOpener, check_device, devices
 from serving.backends.declared import Declared
+from serving.backends.devices import CPU
 
 
 class TorchScriptBackend:
@@ -25,24 +29,49 @@ class TorchScriptBackend:
     def __init__(self) -> None:
         # Silencing a warning changes what all threads share, and two that did it at once would undo each other's.
         self._opening = threading.Lock()
+        self._cuda = CudaOpener()
+
+    def has_device(self, device: str) -> bool:
+        """Tell whether torch sees a device."""
+        return device in devices()
 
     def declared(self, artifact: ArtifactFile) -> Declared | None:
         """Return None: a TorchScript file names no outputs and no shapes, and is not opened to look for more."""
         return None
 
-    def open(self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int) -> "TorchScriptSession":
-        """Open an artifact on the CPU; raise BackendError if libtorch refuses it."""
-        if device != "cpu":
-            raise BackendError(f"device: expected 'cpu', found {device!r}")
+    def open(
+        self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
+    ) -> Session:
+        """Open an artifact on a device; raise BackendError if libtorch refuses it or the device is not there."""
+        device = check_device(device)
+        check_precision(execution.precision, device)
         try:
             data = io.BytesIO(artifact.read_bytes())
             with self._opening, warnings.catch_warnings():
                 # Known: torch.export's format is the successor. Where warnings are errors this one would close the door.
                 warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
                 module = torch.jit.load(data, map_location=device)  # type: ignore[no-untyped-call]
+            module = module.eval()
         except Exception as error:  # libtorch raises RuntimeError, zipfile's errors and others
             raise BackendError(f"{artifact.name}: libtorch cannot open it: {reason_of(error, artifact)}") from error
-        return TorchScriptSession(module.eval(), signature, threads)
+        called = in_precision(module, execution.precision, device, signature.outputs)
+        if device == CPU:
+            return TorchScriptSession(called, signature, threads)
+        return self._cuda.open(_as_it_is(called), signature, device=device, execution=execution, name=artifact.name)
+
+
+def _as_it_is(module: Any) -> Callable[..., Any]:  # Any: torch.jit is not typed
+    """Return a module that is run operator by operator.
+
+    The compiler behind TorchScript profiles the first runs and then writes GPU kernels, again for shapes that are new to
+    it: in the middle of serving, and for answers that may differ from those that were replayed. A recording needs none.
+    """
+
+    def run(*given: torch.Tensor) -> Any:
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            return module(*given)
+
+    return run
 
 
 class TorchScriptSession:

@@ -37,6 +37,8 @@ def _choice(repository: Repository, version: Servable, config: ModelConfig) -> t
     formats = [format for format in PREFERENCE if format in version.artifacts]
     if len(formats) < 2:
         return next(iter(formats), None), ONLY
+    if not config.on_cpu:  # which is where profiles are measured: another format may be the fastest elsewhere
+        return formats[0], PREFERRED
     return _fastest(repository, version, formats, config.threads) or (formats[0], PREFERRED)
 
 

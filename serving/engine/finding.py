@@ -14,6 +14,7 @@ from models.tensors import Signature
 from serving import model_config, triton_config
 from serving.backends.base import PREFERENCE, ArtifactBytes, Backend, backend_for
 from serving.backends.declared import DeclarationError, Declared
+from serving.backends.devices import CPU
 from serving.engine.choice import chosen
 from serving.engine.probe import PROBED_ROWS, dependence
 from serving.engine.servable import Servable, ServableArtifact
@@ -69,22 +70,39 @@ def open_version(repository: Repository, name: str, number: int, policy: Unverif
         raise ConfigError(f"model name: expected another than {name!r}: /v2/models/{name} is a path of the protocol's own")
     configured = _configured(repository, name)
     config = configured.config
-    if configured.triton is not None and configured.triton.ignored and not configured.own:
-        log.warning("event=config_ignored model=%s file=%s fields=%r", name, TRITON_CONFIG, configured.triton.ignored)
     files = repository.files(name, number)
     if MANIFEST in files:
         servable = Servable.published(repository.open(name, number))
         known, stated = servable.signature.max_batch_size, config.max_batch_size
         if stated is not None and stated != known:
             raise ConfigError(f"max_batch_size: expected {known}, as the manifest says, or none, found {stated}")
-        return chosen(repository, servable, _queued(configured, servable.signature))
+        return _placed(configured, *chosen(repository, servable, _queued(configured, servable.signature)))
     if GOLDEN in files:
         # Export writes one with every manifest, so this is a published version that has lost something.
         raise RepositoryError(f"{name}/{number}: {MANIFEST}: No such file or directory, but there is a {GOLDEN}")
     if policy.require_manifest:
         raise RepositoryError(f"{name}/{number}: {MANIFEST}: No such file or directory; without one nothing is served here")
     servable = _found(repository, name, number, configured, files, policy)
-    return chosen(repository, servable, _queued(configured, servable.signature))
+    return _placed(configured, *chosen(repository, servable, _queued(configured, servable.signature)))
+
+
+def _placed(configured: _Configured, servable: Servable, config: ModelConfig) -> tuple[Servable, ModelConfig]:
+    """Return a version and its configuration, on the CPU where only config.pbtxt wants a GPU that the runtime does not have.
+
+    A repository of somebody else's says where it was served, which need not be here. What has no counterpart in the file is
+    named in one warning.
+    """
+    if configured.triton is None or configured.own:
+        return servable, config
+    ignored = configured.triton.ignored
+    if not config.on_cpu and config.format is not None:
+        backend = backend_for(config.format)
+        if missing := [device for device in dict.fromkeys(config.device) if not backend.has_device(device)]:
+            config = replace(config, device=(CPU,))
+            ignored += (f"instance_group.kind (KIND_GPU; it is served on the CPU, without {', '.join(missing)})",)
+    if ignored:
+        log.warning("event=config_ignored model=%s file=%s fields=%r", servable.model, TRITON_CONFIG, ignored)
+    return servable, config
 
 
 def _configured(repository: Repository, name: str) -> _Configured:

@@ -1,18 +1,29 @@
 """Replaying the golden sample: does this artifact, on this machine, with this runtime, still say what the model said?"""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from models import chance
 from models.content import Content, ContentError
 from models.tensors import Array, Signature, Tensors, rows_of
-from serving.backends.base import Session
+from serving.backends.base import PipelinedSession, Session
+from serving.engine import decided
 from serving.engine.batch import OutputError, check_outputs
 
 
 class ReplayError(Exception):
     """A session did not reproduce the golden sample; the message names the output, the difference and what was allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What is demanded of outputs: how near they are, which may be random, and in which arithmetic they were computed."""
+
+    tolerance: Mapping[str, float]
+    random: Collection[str]
+    precision: str | None
 
 
 def replay(
@@ -22,21 +33,26 @@ def replay(
     tolerance: Mapping[str, float],
     *,
     random: Collection[str] = (),
+    precision: str | None = None,
 ) -> None:
     """Run the golden sample alone and in the largest batch; raise ReplayError unless every output is reproduced.
 
-    `tolerance` is absolute, per output; an output that it does not name must be equal. One in `random` is judged by shape,
-    datatype and finiteness alone.
+    A session that computes other batch sizes in ways of their own runs it in each of these, too. `tolerance` is absolute,
+    per output; an output that it does not name must be equal. One in `random` is judged by shape, datatype and finiteness
+    alone; under a configured `precision` decisions are the judge (decided.py).
     """
     inputs, expected = golden
+    judge = _Judge(tolerance, random, precision)
     if not signature.batched:
-        _compare(session, signature, inputs, expected, tolerance, random)
+        _compare(session, signature, inputs, expected, judge)
         return
     rows = len(next(iter(inputs.values())))
-    # The golden sample, over and over, until the largest batch is full.
-    largest = np.arange(signature.max_batch_size) % rows
-    _compare(session, signature, rows_of(inputs, 0, 1), rows_of(expected, 0, 1), tolerance, random)
-    _compare(session, signature, _picked(inputs, largest), _picked(expected, largest), tolerance, random)
+    _compare(session, signature, rows_of(inputs, 0, 1), rows_of(expected, 0, 1), judge)
+    own = session.buckets if isinstance(session, PipelinedSession) else ()
+    for size in sorted({*own, signature.max_batch_size} - {1}):
+        # The golden sample, over and over, until the batch is full.
+        picked = np.arange(size) % rows
+        _compare(session, signature, _picked(inputs, picked), _picked(expected, picked), judge)
 
 
 def replay_content(content: Content, inputs: Tensors) -> None:
@@ -54,8 +70,7 @@ def _compare(
     signature: Signature,
     inputs: Tensors,
     expected: Tensors,
-    tolerance: Mapping[str, float],
-    random: Collection[str],
+    judge: _Judge,
 ) -> None:
     try:
         rows = signature.check(inputs)
@@ -67,11 +82,17 @@ def _compare(
         raise ReplayError(f"golden sample: cannot be run: {error}") from error
     for spec in signature.outputs:
         found, wanted = outputs[spec.name], expected[spec.name]
-        if spec.name in random:
+        if spec.name in judge.random:
             if (fault := chance.unlike(found, wanted)) is not None:
                 raise ReplayError(f"golden sample, {rows} rows: random output {spec.name!r}: {fault}")
             continue
-        allowed = tolerance.get(spec.name, 0.0)
+        if judge.precision is not None and decided.is_number(spec):
+            decisions = decided.decides(signature)
+            fault = decided.unlike(spec, found, wanted, precision=judge.precision, decided=decisions)
+            if fault is not None:
+                raise ReplayError(f"golden sample, {rows} rows: output {spec.name!r} {fault}")
+            continue
+        allowed = judge.tolerance.get(spec.name, 0.0)
         if not _agree(found, wanted, allowed):
             difference = f"differs by up to {_difference(found, wanted):.3g}, allowed are {allowed:.3g}"
             raise ReplayError(f"golden sample, {rows} rows: output {spec.name!r} {difference}")

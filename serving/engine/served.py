@@ -116,11 +116,16 @@ class ServedVersion:
             replay_content(version.content, golden[0])
         sessions: list[Session] = []
         try:
-            for _ in range(config.instances):
-                session = backend.open(artifact.file, signature, device="cpu", threads=config.threads)
+            for number in range(config.instances):
+                session = backend.open(
+                    artifact.file, signature, device=config.device_of(number), threads=config.threads,
+                    execution=config.execution,
+                )  # fmt: skip
                 sessions.append(session)
                 if golden is not None:
-                    replay(session, signature, golden, artifact.tolerance, random=artifact.random)
+                    replay(
+                        session, signature, golden, artifact.tolerance, random=artifact.random, precision=config.precision
+                    )
                 elif not warm_up(session, signature):
                     log.warning("event=not_warmed_up model=%s version=%d", version.model, version.version)
             example = {} if golden is None else _example(golden[0], signature)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from serving import model_config
+from serving.backends.base import Execution
 from serving.model_config import ConfigError, ModelConfig, VersionPolicy
 
 
@@ -55,6 +56,20 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("timeout_seconds = nan", "timeout_seconds"),
         ("timeout_seconds = false", "timeout_seconds"),
         ("format = 1", "format: expected a text, found 1"),
+        ('device = "gpu"', 'config.toml: device: expected "cpu", "cuda:0" or a list of such, found \'gpu\''),
+        ('device = "cuda:-1"', "device: expected"),
+        ("device = 0", "device: expected"),
+        ("device = []", "device: expected"),
+        ('device = ["cuda:0", "tpu"]', "device: expected"),
+        ('device = ["cuda:0", 1]', "device: expected"),
+        ('precision = "fp32"', "precision: expected one of tf32, fp16, bf16, found 'fp32'"),
+        ("precision = 16", "precision: expected one of"),
+        ('precision = ["fp16"]', "precision: expected one of"),
+        ("batch_buckets = 8", "batch_buckets: expected a list of at most 64 batch sizes, each once, found 8"),
+        ("batch_buckets = [0]", "batch_buckets: expected 1 to 1e+06, found 0"),
+        ("batch_buckets = [1, true]", "batch_buckets: expected a number, found True"),
+        ("batch_buckets = [2, 2]", "batch_buckets: expected a list"),
+        (f"batch_buckets = {list(range(1, 67))}", "batch_buckets: expected a list"),
         ('versions = "newest"', "config.toml: versions: expected { latest = 2 }, [1, 3]"),
         ("versions = 2", "versions: expected"),
         ("versions = []", "versions: expected"),
@@ -119,3 +134,26 @@ def test_a_policy_chooses_among_what_is_published(tmp_path: Path, text: str, cho
 def test_a_version_that_is_asked_for_and_not_there_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"versions: expected some of \[1, 2\], found 3"):
         VersionPolicy(latest=None, specific=(1, 3)).choose([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "of_five"),
+    [
+        ("", ("cpu",), ["cpu"] * 5),
+        ('device = "cpu"', ("cpu",), ["cpu"] * 5),
+        ('device = "cuda"', ("cuda:0",), ["cuda:0"] * 5),
+        ('device = "cuda:1"', ("cuda:1",), ["cuda:1"] * 5),
+        ('device = ["cuda:0", "cuda:1"]', ("cuda:0", "cuda:1"), ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]),
+    ],
+)
+def test_instances_are_given_devices_in_turn(tmp_path: Path, text: str, device: tuple[str, ...], of_five: list[str]) -> None:
+    config = read(tmp_path, text)
+    assert config.device == device
+    assert [config.device_of(number) for number in range(5)] == of_five
+    assert config.on_cpu == (device == ("cpu",))
+
+
+def test_how_a_session_computes_is_what_a_backend_is_told(tmp_path: Path) -> None:
+    assert read(tmp_path, "").execution == Execution()
+    assert read(tmp_path, 'precision = "bf16"\nbatch_buckets = [8, 2]').execution == Execution("bf16", (2, 8))
+    assert read(tmp_path, "batch_buckets = []").execution == Execution(batch_buckets=())

@@ -25,6 +25,13 @@ def read(text: str) -> TritonConfig:
         ("max_batch_size: 0", ModelConfig(max_batch_size=0)),
         ("instance_group { }", ModelConfig(instances=1)),
         ("instance_group [ { count: 2 kind: KIND_CPU }, { count: 3 } ]", ModelConfig(instances=5)),
+        ("instance_group { kind: KIND_GPU }", ModelConfig(instances=1, device=("cuda:0",))),
+        ("instance_group { kind: KIND_GPU gpus: [ 1, 3 ] }", ModelConfig(instances=2, device=("cuda:1", "cuda:3"))),
+        ("instance_group { count: 2 gpus: 1 }", ModelConfig(instances=2, device=("cuda:1", "cuda:1"))),
+        (
+            "instance_group [ { count: 2 kind: KIND_GPU gpus: [ 0, 1 ] }, { kind: KIND_CPU } ]",
+            ModelConfig(instances=5, device=("cuda:0", "cuda:1", "cuda:0", "cuda:1", "cpu")),
+        ),
         ("dynamic_batching { }", ModelConfig()),
         ("dynamic_batching { max_queue_delay_microseconds: 250 }", ModelConfig(queue_delay_seconds=0.00025)),
         (
@@ -65,9 +72,10 @@ def test_what_has_a_counterpart_is_followed(text: str, config: ModelConfig) -> N
             ),
         ),
         (
-            "instance_group { kind: KIND_GPU gpus: [ 0, 1 ] }",
-            ("instance_group.gpus", "instance_group.kind (KIND_GPU; it is served on the CPU)"),
+            "instance_group { kind: KIND_MODEL gpus: [ 0 ] }",
+            ("instance_group.gpus", "instance_group.kind (KIND_MODEL; it is served on the CPU)"),
         ),
+        ("instance_group { kind: KIND_CPU gpus: [ 0 ] }", ("instance_group.gpus",)),
         ('parameters { key: "enable_mem_arena" value: { string_value: "1" } }', ("parameters[enable_mem_arena]",)),
         (
             'output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] label_filename: "labels.txt" }',
@@ -97,6 +105,9 @@ def test_what_has_none_is_named(text: str, ignored: tuple[str, ...]) -> None:
         ('input { name: "x" data_type: TYPE_FP32 dims: [ -2 ] }', "input.dims: expected lengths"),
         ("instance_group { count: 65 }", "instance_group.count: expected 1 to 64, found 65"),
         ("instance_group { count: 40 } instance_group { count: 40 }", "instance_group: count: expected 1 to 64, found 80"),
+        ("instance_group { kind: KIND_GPU gpus: -1 }", "instance_group.gpus: expected numbers of GPUs, from 0, found -1"),
+        ("instance_group { gpus: cuda }", "instance_group.gpus: expected a whole number, found cuda"),
+        ("instance_group { count: 33 gpus: [ 0, 1 ] }", "instance_group: count: expected 1 to 64, found 66"),
         ("version_policy { latest { num_versions: 0 } }", "version_policy.latest.num_versions: expected"),
         ("version_policy { specific { } }", "version_policy.specific.versions: expected"),
         ("dynamic_batching { priority_levels: 2 default_priority_level: 3 }", "expected 1 to priority_levels (2), found 3"),

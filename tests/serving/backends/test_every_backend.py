@@ -186,7 +186,7 @@ def test_a_truncated_file_is_a_backend_error(backend: Backend, artifact: Path, t
 
 
 def test_a_device_that_it_cannot_use_is_a_backend_error(backend: Backend, artifact: Path) -> None:
-    with pytest.raises(BackendError, match="device: expected 'cpu', found 'tpu'"):
+    with pytest.raises(BackendError, match=r"device: expected .*'cpu'.*, found 'tpu'"):
         backend.open(artifact, toys.signature(), device="tpu", threads=1)
 
 

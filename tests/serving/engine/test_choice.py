@@ -150,3 +150,10 @@ def test_two_workers_open_what_the_profile_says_and_both_follow_a_new_one(tmp_pa
         server.until(lambda: sum("format=onnx chosen=profile" in line for line in server.log) == 2, "opened anew by both")
         (line,) = server.ask("POST", "/v2/repository/index").json()
         assert line["reason"] == "format: onnx, the fastest by this machine's profile"
+
+
+def test_a_profile_of_this_machine_s_processor_says_nothing_of_a_gpu(tmp_path: Path, version: ModelVersion) -> None:
+    profiles.record(Repository(tmp_path), "toy", profile(version.digest, {"onnx": 100, "torchscript": 300}))
+    assert choice(tmp_path) == ("torchscript", "profile")
+    configure(tmp_path, 'device = "cuda:0"')
+    assert choice(tmp_path) == ("onnx", "preferred")

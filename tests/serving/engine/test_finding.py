@@ -10,6 +10,7 @@ import pytest
 from models.repository import Repository, RepositoryError
 from models.tensors import TensorSpec
 from serving.backends.base import BackendError
+from serving.backends.onnx import OnnxBackend
 from serving.engine.finding import UnverifiedPolicy, config_of, open_version
 from serving.engine.servable import Servable
 from serving.model_config import ConfigError, ModelConfig, VersionPolicy
@@ -281,3 +282,39 @@ def test_a_model_cannot_have_the_name_of_a_path(tmp_path: Path) -> None:
     toys.publish(tmp_path, "stats")
     with pytest.raises(ConfigError, match="expected another than 'stats'"):
         open_version(Repository(tmp_path), "stats", 1, UnverifiedPolicy())
+
+
+GPU_GROUP = "instance_group { count: 2 kind: KIND_GPU gpus: [ 3 ] }"
+
+
+def test_a_gpu_that_only_triton_s_file_wants_and_that_is_not_there_is_the_cpu_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(OnnxBackend, "has_device", lambda self, device: device == "cpu")
+    strangers.put(tmp_path, "net", strangers.double())
+    (tmp_path / "net" / "config.pbtxt").write_text(f"{GPU_GROUP} max_bach_size: 8")
+    _, config = found(tmp_path)
+    assert (config.device, config.instances) == (("cpu",), 2)
+    told = [record.getMessage() for record in caplog.records if "event=config_ignored" in record.getMessage()]
+    assert len(told) == 1
+    for word in ("max_bach_size", "instance_group.kind (KIND_GPU; it is served on the CPU, without cuda:3)"):
+        assert word in told[0]
+
+
+def test_a_gpu_that_triton_s_file_wants_and_that_is_there_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(OnnxBackend, "has_device", lambda self, device: True)
+    strangers.put(tmp_path, "net", strangers.double())
+    (tmp_path / "net" / "config.pbtxt").write_text(GPU_GROUP)
+    _, config = found(tmp_path)
+    assert config.device == ("cuda:3", "cuda:3")
+    assert "config_ignored" not in caplog.text
+
+
+def test_a_gpu_of_our_own_configuration_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OnnxBackend, "has_device", lambda self, device: device == "cpu")
+    strangers.put(tmp_path, "net", strangers.double())
+    (tmp_path / "net" / "config.pbtxt").write_text(GPU_GROUP)
+    configure(tmp_path, 'device = "cuda:1"')
+    assert found(tmp_path)[1].device == ("cuda:1",)

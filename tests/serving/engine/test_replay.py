@@ -109,3 +109,55 @@ def test_content_of_another_size_than_the_golden_input_does_not_pass() -> None:
     larger = replace(content, input=ImageContent("image", 8, 8, "L"))
     with pytest.raises(ReplayError, match="read as other values"):
         replay_content(larger, {"image": toys.images(1)})
+
+
+class Buckets(FakeSession):
+    """A session that computes some batch sizes in ways of their own."""
+
+    depth = 2
+    buckets = (1, 2, 4, 8)
+
+    def begin(self, inputs: Tensors) -> None:
+        raise NotImplementedError
+
+    def end(self) -> Tensors:
+        raise NotImplementedError
+
+
+def test_every_batch_size_that_is_computed_in_a_way_of_its_own_is_replayed() -> None:
+    session = Buckets()
+    replay(session, SIGNATURE, GOLDEN, {})
+    assert [len(batch) for batch in session.batches] == [1, 2, 4, 8]
+    wrong = Buckets(lambda inputs: {"y": inputs["x"] * (3 if len(inputs["x"]) == 4 else 2)})
+    with pytest.raises(ReplayError, match="golden sample, 4 rows: output 'y'"):
+        replay(wrong, SIGNATURE, GOLDEN, {})
+
+
+def test_where_a_precision_is_configured_numbers_are_judged_by_it_and_not_by_the_tolerance() -> None:
+    session = FakeSession(lambda inputs: {"y": inputs["x"] * np.float32(2.01)})
+    with pytest.raises(ReplayError):
+        replay(session, SIGNATURE, GOLDEN, {"y": 1e-6})
+    replay(session, SIGNATURE, GOLDEN, {"y": 1e-6}, precision="bf16")
+    coarse = FakeSession(lambda inputs: {"y": inputs["x"] * np.float32(2.5)})
+    with pytest.raises(ReplayError, match=r"1 rows: output 'y' differs by up to 0\.5, allowed are 0\.25 in bf16"):
+        replay(coarse, SIGNATURE, GOLDEN, {}, precision="bf16")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_decision_must_be_equal_in_any_precision_and_then_numbers_may_be_coarse(turned: bool) -> None:
+    pixels = toys.images(8)
+    expected = toys.reference(pixels)
+
+    def coarse(inputs: Tensors) -> Tensors:
+        found = toys.reference(inputs["image"])
+        found["probabilities"] = np.round(found["probabilities"], 0)
+        if turned:
+            found["class"] = (found["class"] + 1) % 3
+        return found
+
+    session = FakeSession(coarse, dtype=np.uint8)
+    if turned:
+        with pytest.raises(ReplayError, match="output 'class'"):
+            replay(session, toys.signature(), ({"image": pixels}, expected), toys.TOLERANCE, precision="fp16")
+    else:
+        replay(session, toys.signature(), ({"image": pixels}, expected), toys.TOLERANCE, precision="fp16")

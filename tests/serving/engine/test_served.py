@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.content import ImageContent
 from models.repository import Repository
-from models.tensors import SignatureError
-from serving.backends.base import BackendError
+from models.tensors import Signature, SignatureError
+from serving.backends.base import AS_EXPORTED, ArtifactFile, BackendError, Execution, Session
+from serving.backends.executors import Eager, record
 from serving.backends.onnx import OnnxBackend
+from serving.backends.pipeline import Pipeline
 from serving.engine.replay import ReplayError
 from serving.engine.servable import Servable
 from serving.engine.served import ServedVersion
@@ -18,6 +21,7 @@ from serving.metrics import Metrics
 from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest
 from tests import toys
+from tests.serving.backends.lazy_device import Again, lanes, memory
 from tests.serving.sessions import PATIENCE, FakeSession, Gate
 
 Open = Callable[..., ServedVersion]
@@ -195,4 +199,52 @@ def test_giving_up_answers_what_runs_and_what_waits(version: Servable) -> None:
     with pytest.raises(ModelNotReady):
         served.submit(wish())
     gate.opened.set()
+    assert served.close(drain_seconds=PATIENCE)
+
+
+class Noting(OnnxBackend):
+    """Opens on the CPU, whatever it is told, and notes what that was."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Execution]] = []
+
+    def open(
+        self, artifact: ArtifactFile, signature: Signature, *, device: str, threads: int, execution: Execution = AS_EXPORTED
+    ) -> Session:
+        self.told.append((device, execution))
+        return super().open(artifact, signature, device="cpu", threads=threads)
+
+
+def test_every_instance_is_opened_on_its_device_as_configured(version: Servable, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Noting()
+    monkeypatch.setattr("serving.engine.served.backend_for", lambda format: backend)
+    config = ModelConfig(instances=3, device=("cuda:0", "cuda:1"), precision="bf16", batch_buckets=(8,))
+    ServedVersion.open(version, config, Metrics()).close(drain_seconds=PATIENCE)
+    execution = Execution("bf16", (8,))
+    assert backend.told == [("cuda:0", execution), ("cuda:1", execution), ("cuda:0", execution)]
+
+
+def test_a_device_that_is_not_there_makes_no_version_that_is_slower(version: Servable) -> None:
+    with pytest.raises(BackendError):
+        ServedVersion.open(version, ModelConfig(device=("cuda:99",)), Metrics())
+
+
+def test_batches_joined_in_staging_memory_are_answered_as_any_others(version: Servable) -> None:
+    def toy(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = (image.flatten(1).float() / 255) @ torch.from_numpy(toys.weights())
+        return logits.softmax(1), logits.argmax(1)
+
+    signature = toys.signature()
+    execute = record(Eager(toy), signature, (1, 2, 4, 8), memory=memory, recorder=Again)
+    session = Pipeline(signature, lanes(), execute, buckets=(1, 2, 4, 8))
+    served = ServedVersion(
+        version, ModelConfig(queue_rows=500), backend=OnnxBackend(), format="onnx", example={}, sessions=[session],
+        metrics=Metrics(),
+    )  # fmt: skip
+    batches = [toys.images(1 + seed % 4, seed=seed) for seed in range(150)]
+    futures = [served.submit(InferRequest("toy", 1, {"image": pixels})) for pixels in batches]
+    for pixels, future in zip(batches, futures, strict=True):
+        expected, found = toys.reference(pixels), future.result(PATIENCE).outputs
+        np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-5)
+        np.testing.assert_array_equal(found["class"], expected["class"])
     assert served.close(drain_seconds=PATIENCE)
