@@ -170,7 +170,7 @@ def test_where_the_session_is_in_use_its_own_thread_goes_on(bench: Callable[...,
 
 def test_of_several_that_fail_the_one_to_blame_fails_alone(bench: Callable[..., Bench]) -> None:
     def fail(inputs):  # type: ignore[no-untyped-def]
-        if np.any(inputs["x"] == 13):
+        if np.any(inputs["x"] == 113):
             raise ValueError("unlucky")
         return double(inputs)
 
