@@ -125,6 +125,21 @@ class Batcher:
             if batch:
                 return batch
 
+    def take_full(self) -> list[Entry]:
+        """Return a batch as `take` does, an empty one where none is full; never wait. The one taken before goes on."""
+        expired: list[Entry] = []
+        batch: list[Entry] = []
+        taker = threading.get_ident()
+        with self._lock:
+            now = time.monotonic()
+            if self.due_in(now) == 0 and sum(entry.rows for entry in self._next_line(now)) >= self._batch_rows:
+                batch, expired = self._take_line(now)
+            if batch:
+                # Behind the other; see `finished`.
+                self._ends[-taker] = self._ends.get(taker, now) + self._rate.seconds(sum(entry.rows for entry in batch))
+        _expire(expired)
+        return batch
+
     def take_now(self) -> list[Entry]:
         """Return a batch as `take` does, an empty one where none is due; never wait. `leave` must follow."""
         expired: list[Entry] = []
@@ -180,6 +195,11 @@ class Batcher:
             if foretold < math.inf:
                 self._rate.observe_end(time.monotonic() - foretold)
             self._rate.observe(rows, seconds)
+            taker = threading.get_ident()
+            # One that was taken behind it runs now.
+            if (following := self._ends.pop(-taker, None)) is not None:
+                self._ends[taker] = following
+                self._foretold.pop(taker, None)
 
     def close(self) -> None:
         """Refuse new entries; those waiting are still taken."""

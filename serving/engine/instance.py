@@ -11,11 +11,12 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import InvalidStateError
 from dataclasses import dataclass
 
 from models.tensors import Signature, Tensors
-from serving.backends.base import Session
+from serving.backends.base import DeviceLost, Session
 from serving.engine.batch import check_outputs, join, split
 from serving.engine.batcher import Batcher, Entry
 from serving.errors import DeadlineExceeded, InferenceFailed, ServingError
@@ -54,6 +55,8 @@ class Instance:
         self._series = series
         #: The batch in the session, and since when (monotonic).
         self._running: tuple[float, list[Entry]] | None = None
+        #: Whether its device computes nothing any more, for anybody in this process.
+        self.lost = False
         #: Held by whoever uses the session.
         self._in_use = threading.Lock()
         name = f"{identity.model}/{identity.version}#{number}"
@@ -139,24 +142,44 @@ class Instance:
             check_outputs(signature, outputs, rows)
             parts = list(split(outputs, [entry.rows for entry in entries]))
         except BaseException as error:  # noqa: BLE001 - a runtime may raise anything, and these clients are owed an answer
-            if len(entries) > 1:
+            if isinstance(error, DeviceLost):
+                self.lost = True
+            if len(entries) > 1 and not self.lost:
                 self._answer_in_halves(entries)
                 return
             log.error(
                 "event=inference_failed model=%s version=%d rows=%d error=%r",
                 self._identity.model, self._identity.version, rows, error,
             )  # fmt: skip
-            entries[0].future.set_exception(InferenceFailed("the model could not compute this request"))
+            for entry in entries:
+                entry.future.set_exception(InferenceFailed("the model could not compute this request"))
             return
-        now = time.monotonic()
-        # Counted before anybody is answered: a client that asks for the figures next finds its own request in them.
-        queued = [taken - entry.queued for entry in entries]
-        self._series.batch(rows, queued, join=joined - taken, run=ran - joined, split=now - ran)
-        for entry, part, waited in zip(entries, parts, queued, strict=True):
-            timings = Timings(waited, joined - taken, ran - joined, now - ran, entry.queued)
-            entry.future.set_result(self._response(entry, part, timings))
+        self._tell(entries, parts, rows=rows, taken=taken, joined=joined, began=joined, ran=ran)
         # All that kept this thread from the next batch, also what it did after the answers were there.
         self._batcher.finished(rows, time.monotonic() - taken)
+
+    def _tell(
+        self,
+        entries: list[Entry],
+        parts: Sequence[Tensors],
+        *,
+        rows: int,
+        taken: float,
+        joined: float,
+        began: float,
+        ran: float,
+    ) -> None:
+        """Count a batch, and give everybody the own part. Times are monotonic; it ran from `began` to `ran`."""
+        now = time.monotonic()
+        # What it waited for a device between being joined and being run is waiting too.
+        idle = began - joined
+        run, spent = ran - began, now - ran
+        # Counted before anybody is answered: a client that asks for the figures next finds its own request in them.
+        queued = [taken - entry.queued + idle for entry in entries]
+        self._series.batch(rows, queued, join=joined - taken, run=run, split=spent)
+        for entry, part, waited in zip(entries, parts, queued, strict=True):
+            timings = Timings(waited, joined - taken, run, spent, entry.queued)
+            entry.future.set_result(self._response(entry, part, timings))
 
     def _answer_in_halves(self, entries: list[Entry]) -> None:
         """Run a batch that failed as two; whose deadline has passed by now needs no answer any more."""

@@ -187,7 +187,8 @@ class LocalEngine:
 
     def _hangs(self, served: ServedVersion, *, hangs: bool) -> None:
         """Say in a version's state that a batch hangs, or that it has ended after all."""
-        served.hangs = f"a batch runs for more than {served.config.hang_seconds:g} s" if hangs else ""
+        why = "its device has failed" if served.lost else f"a batch runs for more than {served.config.hang_seconds:g} s"
+        served.hangs = why if hangs else ""
         level = logging.ERROR if hangs else logging.WARNING
         event = "instance_hangs" if hangs else "instance_goes_on"
         log.log(level, "event=%s model=%s version=%d", event, served.identity.model, served.identity.version)

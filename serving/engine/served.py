@@ -7,16 +7,18 @@ generated inputs.
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 
 from models.tensors import Signature, Tensors, rows_of
-from serving.backends.base import PREFERENCE, Backend, BackendError, Session, backend_for
+from serving.backends.base import PREFERENCE, Backend, BackendError, PipelinedSession, Session, backend_for
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
+from serving.engine.pipelined import PipelinedInstance
 from serving.engine.replay import replay, replay_content
 from serving.engine.servable import Servable
 from serving.engine.warm_up import warm_up
@@ -85,12 +87,17 @@ class ServedVersion:
         # What requests of any shape cost is known from the last ones only where all have the same.
         even = all(length is not None for spec in signature.inputs for length in spec.shape)
         limit = _CHEAP_SECONDS if len(sessions) == 1 else _CHEAP_SECONDS_OF_SEVERAL
-        self._cheap_seconds = limit if even else 0.0
+        beside = any(isinstance(session, PipelinedSession) for session in sessions)
+        self._cheap_seconds = limit if even and not beside else 0.0
         #: A thread has been asked to run what is cheap, and has not done so yet.
         self._lent = False
         self._series = metrics.of_version(version.model, version.version)
         self._instances = [
-            Instance(self.identity, session, self._batcher, series=self._series, number=number)
+            (
+                PipelinedInstance(self.identity, session, self._batcher, series=self._series, number=number)
+                if isinstance(session, PipelinedSession)
+                else Instance(self.identity, session, self._batcher, series=self._series, number=number)
+            )
             for number, session in enumerate(sessions)
         ]
         for instance in self._instances:
@@ -196,8 +203,15 @@ class ServedVersion:
             identity=self.opened_from,
         )
 
+    @property
+    def lost(self) -> bool:
+        """Whether a device of it has failed for good."""
+        return any(instance.lost for instance in self._instances)
+
     def runs_for(self, now: float) -> float:
-        """Return for how many seconds the batch that has run longest does so, 0 if none runs."""
+        """Return for how many seconds the batch that has run longest does so, 0 if none runs; infinite for a lost device."""
+        if self.lost:
+            return math.inf
         return max(instance.runs_for(now) for instance in self._instances)
 
     def abandon(self) -> None:

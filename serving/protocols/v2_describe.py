@@ -1,5 +1,7 @@
 """What the Open Inference Protocol tells of models: metadata, Triton's configuration and its statistics, as JSON."""
 
+from collections import Counter
+
 from models.tensors import Signature, TensorSpec
 from serving.engine.base import ModelMetadata
 from serving.engine.statistics import BatchStatistics, Duration, ModelStatistics
@@ -40,7 +42,7 @@ def config_json(metadata: ModelMetadata, config: ModelConfig) -> Json:
         "max_batch_size": signature.max_batch_size,
         "input": [_configured(spec) for spec in signature.inputs],
         "output": [_configured(spec) for spec in signature.outputs],
-        "instance_group": [{"name": f"{metadata.name}_0", "kind": "KIND_CPU", "count": config.instances}],
+        "instance_group": _instance_groups(metadata.name, config),
         "response_cache": {"enable": False},
         "parameters": {
             "batching": {"string_value": metadata.batching},
@@ -91,3 +93,14 @@ def _batch(size: int, batch: BatchStatistics) -> Json:
         "compute_infer": _duration(batch.run),
         "compute_output": _duration(batch.split),
     }
+
+
+def _instance_groups(name: str, config: ModelConfig) -> list[Json]:
+    """Return where the instances compute, as Triton says it: a group for each device, with how many are there."""
+    devices = Counter(config.device_of(instance) for instance in range(config.instances))
+    groups: list[Json] = []
+    for number, (device, count) in enumerate(devices.items()):
+        kind, _, index = device.partition(":")
+        group: Json = {"name": f"{name}_{number}", "kind": "KIND_GPU" if kind == "cuda" else "KIND_CPU", "count": count}
+        groups.append({**group, "gpus": [int(index)]} if kind == "cuda" else group)
+    return groups

@@ -8,7 +8,9 @@ import pytest
 
 from models.repository import Repository
 from models.tensors import DTYPES
+from serving.model_config import ModelConfig
 from serving.protocols.v2 import EXTENSIONS
+from serving.protocols.v2_describe import config_json
 from tests import toys
 from tests.serving import graphs
 from tests.serving.desk import Desk, body_of, infer_body
@@ -227,3 +229,13 @@ def test_bad_neighbours_spoil_no_batch(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected[row], atol=1e-5)
     desk.close()
     assert desk.value("sameway_batch_rows_sum", model="toy", version="1") == 40
+
+
+def test_the_configuration_says_where_instances_compute(desk: Desk) -> None:
+    metadata = desk.engine.metadata("toy")
+    config = ModelConfig(instances=3, device=("cuda:0", "cuda:1"))
+    assert config_json(metadata, config)["instance_group"] == [
+        {"name": "toy_0", "kind": "KIND_GPU", "count": 2, "gpus": [0]},
+        {"name": "toy_1", "kind": "KIND_GPU", "count": 1, "gpus": [1]},
+    ]
+    assert config_json(metadata, ModelConfig())["instance_group"] == [{"name": "toy_0", "kind": "KIND_CPU", "count": 1}]
