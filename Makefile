@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# One thread for each of the two: torch's own, a thread per core in every process, would get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
@@ -32,10 +34,10 @@ types: install  ## static types, strict
 	$(BIN)/mypy
 
 unit: install  ## the test suite, on two processes
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(PYTEST) --dist worksteal
 
 conformance: install kserve-client  ## both front ends against tritonclient, kserve and raw sockets
-	$(BIN)/pytest -n 2 --dist worksteal tests/conformance
+	$(PYTEST) --dist worksteal tests/conformance
 
 kserve-client: .venv-kserve/installed  ## KServe's client, in an environment of its own: its dependencies clash with ours
 
@@ -84,7 +86,7 @@ publish-faults: install  ## a publication killed, or failing, at each of 50 poin
 	$(BIN)/python -m proofs.publish_faults
 
 long: install  ## tests that show at length what shorter ones show
-	$(BIN)/pytest -n 2 -m long
+	$(PYTEST) -m long
 
 export-suite: install  ## 45 small modules, exported in every format; faults planted in each: all noticed, no false alarm
 	$(BIN)/python -m tests.export.suite --json runs/export-suite.json

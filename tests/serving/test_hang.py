@@ -70,3 +70,17 @@ def test_among_several_workers_only_the_one_that_hangs_is_replaced(repository: P
         assert server.stop() == 0
     finally:
         server.kill()
+
+
+def test_a_model_that_hangs_after_it_was_cheap_for_long_takes_its_process_with_it(repository: Path) -> None:
+    """The event loop computes what has always been cheap, and so hangs itself; it is ended all the same."""
+    server = LiveServer(repository, "--hang-exit-seconds", "0.3", "--drain-delay-seconds", "0").ready()
+    try:
+        with server.connect() as connection:
+            for _ in range(30):
+                assert connection.send(count_to(1)).answer().status == 200
+            connection.send(count_to(10**15))
+            assert server.wait() == HANGS
+            assert any("event=process_hangs" in line for line in server.log)
+    finally:
+        server.kill()

@@ -64,6 +64,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_two_processes_ask_for_each_sample_once_an_epoch(two_processes: Path) -> None:
     first, second = (json.loads((two_processes / f"whole-{rank}.json").read_text()) for rank in (0, 1))
     epochs = together.RECIPE.epochs
@@ -76,6 +77,7 @@ def test_two_processes_ask_for_each_sample_once_an_epoch(two_processes: Path) ->
     assert seen == sorted(list(range(31)) * epochs), "each sample is scored once, by one of them"
 
 
+@pytest.mark.long
 def test_two_processes_score_like_one_and_hold_the_same_weights(two_processes: Path) -> None:
     assert weights(two_processes / "whole-0") == weights(two_processes / "whole-1")
     facts = json.loads((two_processes / "whole-0.json").read_text())
@@ -91,6 +93,7 @@ def test_two_processes_score_like_one_and_hold_the_same_weights(two_processes: P
     assert other.low <= score["high"], "the same within what 40 samples can tell"
 
 
+@pytest.mark.long
 def test_two_processes_that_failed_go_on_and_end_with_the_same_weights(two_processes: Path) -> None:
     assert together_by_torchrun(two_processes, "cut") == 1
     assert together_by_torchrun(two_processes, "resumed") == 0

@@ -100,7 +100,7 @@ def test_more_trials_are_added_to_a_study(toy: ModelSpec, capsys: pytest.Capture
     assert len(set(drawn)) == 3  # who goes on does not draw the same again
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_study_that_is_interrupted_goes_on(how: signal.Signals, toy: ModelSpec, tmp_path: Path) -> None:
     words = [sys.executable, "-c", PROGRAM, "--trials", "400", "--epochs", "2"]
     process = subprocess.Popen(

@@ -20,6 +20,9 @@ from tests.serving.desk import Desk, body_of
 from training import checkpoint
 from training.train import Trained, train
 
+# Each piece of this way has a shorter test; this one trains a real network for it.
+pytestmark = pytest.mark.long
+
 #: Eight and sixteen bits take as long again; what the card says of them is what an export has found.
 FORMATS = ("onnx", "torchscript", "exported_program")
 

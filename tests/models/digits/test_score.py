@@ -1,6 +1,7 @@
 """The one test that trains digits for real, with the recipe as it is: about 45 seconds on a core."""
 
 import numpy as np
+import pytest
 import torch
 
 from models import digits
@@ -8,6 +9,7 @@ from models.spec import find
 from training.train import train
 
 
+@pytest.mark.long  # `make demo` trains it too, and names its score
 def test_digits_reaches_its_score() -> None:
     trained = train(find("digits"), device="cpu")
     score = trained.scores["accuracy"]

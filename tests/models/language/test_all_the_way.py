@@ -19,6 +19,9 @@ from tests.serving.desk import Desk, body_of
 from training import checkpoint
 from training.train import Trained, train
 
+# Each piece of this way has a shorter test; this one trains a real network for it.
+pytestmark = pytest.mark.long
+
 FORMATS = ("onnx", "torchscript", "exported_program")
 
 #: Texts that were not drawn, of lengths that no split has: all their letters and signs are a person's.

@@ -17,6 +17,9 @@ from tests.serving.desk import Desk, body_of
 from training import checkpoint
 from training.train import Trained, train
 
+# Each piece of this way has a shorter test; this one trains a real network for it.
+pytestmark = pytest.mark.long
+
 FORMATS = ("onnx", "torchscript", "exported_program")
 
 
