@@ -40,6 +40,10 @@ class Admission:
             places.release()
 
 
+#: The admission of whoever has no key where none is needed: there is nothing to give back.
+_NOBODY = Admission(None, None)
+
+
 class Access:
     """Admits requests or refuses them. Thread-safe. Without keys everybody is admitted."""
 
@@ -73,6 +77,8 @@ class Access:
 
     def admit(self, scopes: frozenset[Scope] | None, headers: Mapping[str, str], *, on_management: bool) -> Admission:
         """Let a request in; raise Unauthorized or Forbidden, or Overloaded where its key has too many under way."""
+        if self._keys is None and scopes is PREDICT and not on_management:
+            return _NOBODY  # what `check` would find, on the path of every request
         key = self.check(scopes, headers, on_management=on_management)
         places = None if key is None else self._places.get(key.name)
         if places is not None and not places.acquire(blocking=False):

@@ -20,7 +20,6 @@ from serving.protocols.compression import Inflater
 from serving.protocols.ending import Ended, Observer, headers
 from serving.protocols.request_id import RequestIds
 from serving.protocols.route import HttpRequest, Paths, Pending, Reply, Route, error_reply, version_of
-from serving.request import InferResponse
 
 log = logging.getLogger(__name__)
 
@@ -176,9 +175,14 @@ class Dispatcher:
         request_id = self._ids.of(request.headers)
         if not route.inference:
             return self._end(route, request, reply, request_id=request_id)
-        self._metrics.end(response.model, response.version, None, time.monotonic() - request.received)
-        labels = response.model, str(response.version)
-        return self._end(route, request, reply, request_id=request_id, labels=labels, response=response, encoding=encoding)
+        ended = time.monotonic()
+        received = request.received
+        self._metrics.end(response.model, response.version, None, ended - received)
+        reply.headers += headers(response, request_id=request_id, received=received, encoding=encoding, ended=ended)
+        if self._observers:
+            labels = response.model, str(response.version)
+            self._tell(Ended.of(request, reply, route, request_id, None, labels, response, encoding, ended), request)
+        return reply
 
     def _end(
         self,
@@ -189,19 +193,19 @@ class Dispatcher:
         request_id: str,
         error: ServingError | None = None,
         labels: tuple[str, str] = ("", ""),
-        response: InferResponse | None = None,
-        encoding: float = 0.0,
     ) -> Reply:
         """Return a reply with the headers that every answer has, and tell the observers, if there are any."""
         ended = time.monotonic()
-        reply.headers += headers(response, request_id=request_id, received=request.received, encoding=encoding, ended=ended)
+        reply.headers += headers(None, request_id=request_id, received=request.received, encoding=0.0, ended=ended)
         if self._observers:
-            record = Ended.of(request, reply, route, request_id, error, labels, response, encoding, ended)
-            if request.admission is None:
-                record.client = self._access.client(request.headers)  # its key was known, and did not open this
-            for observer in self._observers:
-                observer.finished(record)
+            self._tell(Ended.of(request, reply, route, request_id, error, labels, None, 0.0, ended), request)
         return reply
+
+    def _tell(self, record: Ended, request: HttpRequest) -> None:
+        if request.admission is None:
+            record.client = self._access.client(request.headers)  # its key was known, and did not open this
+        for observer in self._observers:
+            observer.finished(record)
 
 
 class Waiting:
