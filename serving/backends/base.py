@@ -82,6 +82,16 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class SteadySession(Session, Protocol):
+    """A session that knows whether what a batch takes depends on its shape alone. Of one that does not say so, it may not.
+
+    Nobody else waits for a batch that takes longer than it did for other values: it is run in a thread of its own.
+    """
+
+    steady: bool
+
+
+@runtime_checkable
 class PipelinedSession(Session, Protocol):
     """A session that takes the next batch while it computes one. Batches end in the order in which they began.
 

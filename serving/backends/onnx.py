@@ -39,6 +39,17 @@ _DATATYPES = {
     "string": "BYTES",
 }
 
+#: Operators that take as long as the values say, by running a part of the graph again and again or by making as much of
+#: it as they are told.
+_UNSTEADY = (
+    "Loop", "Scan", "If", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "ConstantOfShape", "Range", "Expand",
+    "Tile", "Resize", "Upsample", "OneHot", "Pad", "StringSplit",
+)  # fmt: skip
+#: NodeProto.op_type is field 4 of the file's protobuf, a text: this byte, its length, itself.
+_OP_TYPE = 0x22
+#: A larger file is no cheap model, and is not looked through.
+_LOOKED_THROUGH_BYTES = 32 * 1024 * 1024
+
 #: Errors and worse; below that the runtime writes to standard error on its own, past our log.
 _LOG_ERRORS = 3
 
@@ -70,6 +81,7 @@ class OnnxBackend:
         device = check_device(device, onnxruntime.get_available_providers(), version=onnxruntime.__version__)
         check_execution(execution, device)
         session = _opened(artifact, _options(threads=threads), device=device, execution=execution)
+        steady = device == CPU and _is_steady(artifact.read_bytes())
         for kind, specs, found in (
             ("inputs", signature.inputs, session.get_inputs()),
             ("outputs", signature.outputs, session.get_outputs()),
@@ -79,13 +91,14 @@ class OnnxBackend:
                 raise BackendError(f"{artifact.name}: {kind}: expected {expected}, found {names}")
         if device != CPU and BoundSession.takes(signature):
             return BoundSession(session, signature)
-        return OnnxSession(session, signature)
+        return OnnxSession(session, signature, steady=steady)
 
 
 class OnnxSession:
     """One ONNX Runtime session."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, signature: Signature, *, steady: bool = False) -> None:
+        self.steady = steady
         self._session = session
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = {spec.name: spec for spec in signature.outputs}
@@ -144,6 +157,13 @@ def _opened(
             f"device: expected {device!r} to be usable by ONNX Runtime, found {found}: no such GPU, or no CUDA libraries"
         )
     return session
+
+
+def _is_steady(file: bytes) -> bool:
+    """Tell whether a graph has no operator whose time its values decide. One that only looks so counts as having it."""
+    if len(file) > _LOOKED_THROUGH_BYTES:
+        return False
+    return not any(bytes((_OP_TYPE, len(name))) + name.encode() in file for name in _UNSTEADY)
 
 
 def _declared_tensor(artifact: ArtifactFile, kind: str, node: Any) -> DeclaredTensor:  # Any: the runtime is not typed

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from models.tensors import Signature, Tensors, rows_of
-from serving.backends.base import PREFERENCE, Backend, BackendError, PipelinedSession, Session, backend_for
+from serving.backends.base import PREFERENCE, Backend, BackendError, PipelinedSession, Session, SteadySession, backend_for
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher, Entry
@@ -84,8 +84,9 @@ class ServedVersion:
             queue_rows=config.queue_rows or 4 * batch_rows,
             delay_seconds=config.queue_delay_seconds,
         )
-        # What requests of any shape cost is known from the last ones only where all have the same.
+        # What the next requests cost is known from the last ones where all have the same shape, and values do not matter.
         even = all(length is not None for spec in signature.inputs for length in spec.shape)
+        even = even and all(isinstance(session, SteadySession) and session.steady for session in sessions)
         limit = _CHEAP_SECONDS if len(sessions) == 1 else _CHEAP_SECONDS_OF_SEVERAL
         beside = any(isinstance(session, PipelinedSession) for session in sessions)
         self._cheap_seconds = limit if even and not beside else 0.0

@@ -408,7 +408,10 @@ class HttpEdge(HttpToolsProtocol):
         self._active = cycle
         if not isinstance(cycle, Errand):
             super()._start_asgi_task(cycle, app)
-        elif not cycle.more_body:
+            return
+        # The rest of its body, or its client's leaving: whoever does not read learns of neither.
+        self.flow.resume_reading()
+        if not cycle.more_body:
             self._whole = cycle
             self.loop.call_soon(self._begin_whole)
 

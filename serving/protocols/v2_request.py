@@ -81,20 +81,30 @@ class Decoder:
             return _filled(read_head(parse(body, self._limits), signature, self._limits), _NOTHING)
         fields, values = plain
         # The id is another one each time; without it, and without the values, a client says the same again and again.
-        name = id_of(fields, self._limits)
-        fields.pop("id", None)
+        named = "id" in fields
+        name = fields.pop("id", None)
         said = _WITHOUT_VALUES + orjson.dumps(fields)
         head = self._memory.find(said, signature)
-        if head is None:
-            for one, array in zip(fields["inputs"], values, strict=True):
-                one["data"] = array
-            head = read_head(fields, signature, self._limits)
-            request = _filled(head, _NOTHING)
-            self._memory.keep(said, signature, head)
-        else:
-            request = _filled(head, _NOTHING, values)
-        if name is not None:
-            request.id, request.answers = name, None  # an answer begins with it
+        if head is not None:
+            return self._named(head, values, name) if named else _filled(head, _NOTHING, values)
+        if named:
+            fields["id"] = name
+        for one, array in zip(fields["inputs"], values, strict=True):
+            one["data"] = array
+        head = read_head(fields, signature, self._limits)
+        request = _filled(head, _NOTHING)
+        head.id = None
+        self._memory.keep(said, signature, head)
+        if request.id is not None:
+            request.answers = None  # an answer begins with it
+        return request
+
+    def _named(self, head: V2Head, values: Sequence[Array], name: object) -> V2Request:
+        """Return a request that says what another has said, under an id of its own."""
+        id = id_of({"id": name}, self._limits)
+        request = _filled(head, _NOTHING, values)
+        if id is not None:
+            request.id, request.answers = id, None
         return request
 
     def _binary(self, json: bytes, data: memoryview, signature: Signature) -> V2Request:

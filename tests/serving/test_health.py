@@ -1,6 +1,8 @@
+import threading
+
 import pytest
 
-from serving.health import Health
+from serving.health import HANGS, Health
 from serving.metrics import Metrics
 
 
@@ -28,3 +30,30 @@ def test_a_process_ends_once_its_backend_hangs_for_too_long(seconds: float, ends
     assert health.hangs is ends
     assert not health.look(), "it is said once"
     assert engine.abandoned == int(ends)
+
+
+def test_where_the_loop_hangs_with_its_backend_a_thread_ends_the_process() -> None:
+    engine = Engine()
+    ended: list[int] = []
+    done = threading.Event()
+    health = Health(engine, Metrics(), exit_seconds=0.05)  # type: ignore[arg-type]
+
+    def end(code: int) -> None:
+        ended.append(code)
+        done.set()
+
+    health.watch(end, every_seconds=0.005)
+    health.look()
+    engine.seconds = 0.06
+    assert done.wait(20), "nobody looks any more"
+    assert ended == [HANGS]
+
+
+def test_a_loop_that_looks_ends_the_process_itself() -> None:
+    engine = Engine()
+    ended: list[int] = []
+    health = Health(engine, Metrics(), exit_seconds=60.0)  # type: ignore[arg-type]
+    health.watch(ended.append, every_seconds=0.001)
+    engine.seconds = 61.0
+    assert health.look()
+    assert not ended

@@ -8,7 +8,7 @@ import pytest
 
 from models.repository import Repository
 from models.tensors import Array, Signature, TensorSpec
-from serving.backends.base import ArtifactBytes, BackendError
+from serving.backends.base import ArtifactBytes, BackendError, SteadySession
 from serving.backends.declared import Declared, DeclaredTensor
 from serving.backends.onnx import OnnxBackend
 from tests import toys
@@ -131,3 +131,13 @@ def test_an_element_that_is_no_datatype_of_the_protocol_is_named() -> None:
 def test_a_file_that_is_none_tells_nothing() -> None:
     with pytest.raises(BackendError, match=r"^model\.onnx: ONNX Runtime cannot open it"):
         OnnxBackend().declared(ArtifactBytes("model.onnx", b"garbage"))
+
+
+def test_a_graph_whose_values_decide_how_long_it_takes_says_so(tmp_path: Path, toy_repository: Path) -> None:
+    graphs.publish_counting(tmp_path)
+    for root, model, steady in ((tmp_path, "counting", False), (toy_repository, "toy", True)):
+        version = Repository(root).open(model, 1)
+        session = OnnxBackend().open(version.path / "model.onnx", version.manifest.signature, device="cpu", threads=1)
+        assert isinstance(session, SteadySession)
+        assert session.steady is steady
+        session.close()

@@ -33,7 +33,7 @@ class Bench:
             backend=OnnxBackend(),
             format="onnx",
             example={},
-            sessions=list(sessions),
+            sessions=[_steady(session) for session in sessions],
             metrics=Metrics(),
             lenders=self.lenders,
         )
@@ -66,6 +66,12 @@ def bench() -> Iterator[Callable[..., Bench]]:
     yield make
     for one in benches:
         assert one.served.close(drain_seconds=PATIENCE)
+
+
+def _steady(session: FakeSession) -> FakeSession:
+    """Let a session say that what it takes depends on shapes alone, unless it says something else."""
+    session.steady = getattr(session, "steady", True)  # type: ignore[attr-defined]
+    return session
 
 
 def told(answer: Answer[InferResponse]) -> list[list[float]]:
@@ -136,6 +142,14 @@ def test_who_waits_for_company_is_not_run_at_once(bench: Callable[..., Bench]) -
 def test_where_shapes_differ_nothing_is_known_of_the_next(bench: Callable[..., Bench]) -> None:
     free = Signature((TensorSpec("x", "FP32", (None,)),), (TensorSpec("y", "FP32", (None,)),), max_batch_size=8)
     one = bench(FakeSession(), signature=free).learn()
+    assert one.ask(1).result(PATIENCE)
+    assert not one.asked
+
+
+def test_what_takes_as_long_as_its_values_say_is_left_to_the_instance(bench: Callable[..., Bench]) -> None:
+    session = FakeSession()
+    session.steady = False  # type: ignore[attr-defined]
+    one = bench(session).learn()
     assert one.ask(1).result(PATIENCE)
     assert not one.asked
 
