@@ -62,6 +62,10 @@ class _Silent:
 
 _SILENT = _Silent()
 
+#: Pieces below this are put together: each takes some 40 bytes by itself, and whoever sends single bytes would have
+#: us hold forty times as much.
+_LARGE_BYTES = 1024
+
 
 class Errand:
     """A request in the lane, from the end of its head to the end of its answer."""
@@ -76,7 +80,7 @@ class Errand:
         self._lane = lane
         self._head = head
         self.request: HttpRequest | None = request
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | bytearray] = []
         self._unsent: Reply | None = None
         #: Set by the lane, while there is something to wait for.
         self.waiter: Waiter | None = None
@@ -90,7 +94,13 @@ class Errand:
 
     def add(self, chunk: bytes) -> None:
         """Take a piece of the body."""
-        self._chunks.append(chunk)
+        chunks = self._chunks
+        if len(chunk) >= _LARGE_BYTES or not chunks:
+            chunks.append(chunk)
+        elif isinstance(last := chunks[-1], bytearray):
+            last += chunk
+        else:
+            chunks.append(bytearray(chunk))
 
     def begin(self, now: float) -> None:
         """Begin with the request, which is whole."""
@@ -98,7 +108,8 @@ class Errand:
         if request is None or self.disconnected:
             return
         chunks, self._chunks = self._chunks, []
-        request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        # The first piece is as it came.
+        request.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)  # type: ignore[assignment]
         request.received = now
         self._lane.begin(self)
 
