@@ -23,6 +23,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Looked up once, as they are on the path of every request.
 _REQUEST, _QUEUE, _COMPUTE, _BATCH_ROWS = Layout.REQUEST, Layout.QUEUE, Layout.COMPUTE, Layout.BATCH_ROWS
 
+_ANSWERED = Layout.ended(OK)
+
 #: Where a block counts how requests ended: those of its own, and those of versions before.
 _ENDED = (Layout.ENDED, Layout.RETIRED)
 
@@ -54,9 +56,18 @@ class Metrics:
         with contextlib.suppress(OutOfBlocks):  # it is served all the same, or not; only nobody else learns of it
             self._of(model, "" if version is None else str(version)).tell(**facts)
 
-    def begin(self) -> None:
-        """Count one request for inference that is in flight from now on."""
-        self._server.change(Layout.IN_FLIGHT, 1.0)
+    def begin(self, count: int = 1) -> None:
+        """Count requests for inference that are in flight from now on."""
+        self._server.change(Layout.IN_FLIGHT, float(count))
+
+    def answered(self, model: str, version: int, seconds: Sequence[float]) -> None:
+        """Count requests for inference that have ended with an answer, given how long each took."""
+        series = self._series.get((model, str(version)))
+        if series is not None and series.answered(seconds):
+            self._server.change(Layout.IN_FLIGHT, float(-len(seconds)))
+            return
+        for each in seconds:
+            self.end(model, version, None, each)
 
     def end(self, model: str, version: int | None, error: ServingError | None, seconds: float) -> None:
         """Count one request for inference that has ended: with an answer, or for an error.
@@ -188,6 +199,18 @@ class Series:
                 _REQUEST.observe(numbers, seconds)
             elif failed:
                 numbers[Layout.FAILED] += seconds
+            return True
+
+    def answered(self, seconds: Sequence[float]) -> bool:
+        """Count requests that were answered; tell whether they could be counted here."""
+        block, numbers = self._block, self._numbers
+        with block.lock:
+            if block.freed:
+                return False
+            numbers[_ANSWERED] += float(len(seconds))
+            observe = _REQUEST.observe
+            for each in seconds:
+                observe(numbers, each)
             return True
 
     def batch(self, rows: int, queued: Sequence[float], *, join: float, run: float, split: float) -> None:

@@ -60,6 +60,14 @@ class ServiceRate:
         """Return how long a batch of so many rows will take; 0 before anything was measured."""
         return self._fixed + self._per_row * rows
 
+    def rows(self, seconds: float, *, most: int) -> int:
+        """Return how many rows, of at most so many, a batch takes that long for; 0 if even one takes longer."""
+        if self.seconds(most) <= seconds:
+            return most
+        if self.seconds(1.0) > seconds:
+            return 0
+        return max(1, int((seconds - self._fixed) / self._per_row))
+
     def observe(self, rows: int, seconds: float) -> None:
         """Learn from a batch how long batches take."""
         if self.known:

@@ -1,6 +1,6 @@
 """The Engine protocol: all that front ends and protocols know of inference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,6 +84,18 @@ class Engine(Protocol):
 
         `soon` is given a function to be called by this thread: before it waits for anything else, or at once. An engine
         that computes elsewhere has nothing to be helped with.
+        """
+        ...
+
+    def cheap_rows(self, model: str, version: int) -> int:
+        """Return how many rows the thread that calls this may compute itself with `run_now`: 0 if it should not."""
+        ...
+
+    def run_now(self, model: str, version: int, inputs: Sequence[Tensors]) -> list[InferResponse] | None:
+        """Compute requests in the thread that calls this, as one batch; return their answers, with every output.
+
+        None: they are to be submitted, each on its own, as somebody else waits or computes, or one of them is at fault. Of
+        more than `cheap_rows` together it may take long.
         """
         ...
 

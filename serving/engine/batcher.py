@@ -166,6 +166,18 @@ class Batcher:
         with self._lock:
             self._ready.notify()
 
+    def rows_within(self, seconds: float) -> int:
+        """Return how many rows a batch takes so long for at most: 0 if somebody waits already, or too little is known."""
+        rate = self._rate
+        if self._rows or self._closed or self._delay_seconds or rate.batches < _KNOWN_BATCHES:
+            return 0
+        return rate.rows(seconds, most=self._batch_rows)
+
+    def ran(self, rows: int, seconds: float) -> None:
+        """Tell how long a batch took that nobody took from here."""
+        with self._lock:
+            self._rate.observe(rows, seconds)
+
     def expected_seconds(self, rows: int) -> float:
         """Return how long a batch of all that waits and so many rows more will take, infinite while too little is known."""
         rate = self._rate

@@ -108,6 +108,39 @@ class Instance:
         finally:
             self._in_use.release()
 
+    def try_run(self, inputs: Sequence[Tensors], rows: Sequence[int], *, queued: float) -> list[InferResponse] | None:
+        """Run requests as one batch in this thread, and return their answers, with every output.
+
+        None: the session is in use, or it, or one of the requests, is at fault. What is at fault is found by serving each.
+        """
+        if not self._in_use.acquire(blocking=False):
+            return None
+        taken = time.monotonic()
+        count = sum(rows)
+        identity = self._identity
+        self._running = (taken, [])
+        try:
+            joined_inputs = join(inputs, count, self._session.allocate)
+            joined = time.monotonic()
+            outputs = self._session.run(joined_inputs)
+            ran = time.monotonic()
+            check_outputs(identity.signature, outputs, count)
+            parts = list(split(outputs, rows))
+        except BaseException:  # noqa: BLE001 - whatever it is, it happens again to whom it is owed
+            return None
+        finally:
+            self._running = None
+            self._in_use.release()
+        now = time.monotonic()
+        waited, spent = taken - queued, now - ran
+        self._series.batch(count, [waited] * len(rows), join=joined - taken, run=ran - joined, split=spent)
+        self._batcher.ran(count, now - taken)
+        timings = Timings(waited, joined - taken, ran - joined, spent, queued)
+        return [
+            InferResponse(identity.model, identity.version, identity.digest, part, None, timings, own, identity.verified)
+            for part, own in zip(parts, rows, strict=True)
+        ]
+
     def _serve(self) -> None:
         while (batch := self._batcher.take()) is not None:
             with self._in_use:

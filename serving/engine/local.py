@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from models.repository import Repository
-from models.tensors import SignatureError
+from models.tensors import SignatureError, Tensors
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
@@ -57,6 +57,16 @@ class LocalEngine:
     def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
         """Let this thread compute what is cheap of the requests it submits."""
         self._lenders[threading.get_ident()] = soon
+
+    def cheap_rows(self, model: str, version: int) -> int:
+        """Return how many rows the thread that calls this may compute itself with `run_now`: 0 if it should not."""
+        served = self._life.table.find(model, version)
+        return 0 if served is None or served.hangs else served.cheap_rows()
+
+    def run_now(self, model: str, version: int, inputs: Sequence[Tensors]) -> list[InferResponse] | None:
+        """Compute requests in the thread that calls this, as one batch; None: they are to be submitted."""
+        served = self._life.table.find(model, version)
+        return None if served is None else served.run_now(inputs)
 
     def submit(self, request: InferRequest) -> Answer[InferResponse]:
         """Check a request on its own and let it wait for an instance of its model."""

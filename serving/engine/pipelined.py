@@ -7,15 +7,18 @@ of here, where it still finds company.
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import InvalidStateError
 from dataclasses import dataclass
 
+from models.tensors import Tensors
 from serving.backends.base import PipelinedSession
 from serving.engine.batch import check_outputs, join, split
 from serving.engine.batcher import Batcher, Entry
 from serving.engine.instance import Identity, Instance
 from serving.errors import ServingError
 from serving.metrics import Series
+from serving.request import InferResponse
 
 
 @dataclass(slots=True)
@@ -42,6 +45,10 @@ class PipelinedInstance(Instance):
 
     def try_serve(self) -> bool | None:
         """Serve nothing: what another thread would do here this one's device does."""
+        return None
+
+    def try_run(self, inputs: Sequence[Tensors], rows: Sequence[int], *, queued: float) -> list[InferResponse] | None:
+        """Run nothing."""
         return None
 
     def runs_for(self, now: float) -> float:

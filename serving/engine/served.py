@@ -10,9 +10,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from models.tensors import Signature, Tensors, rows_of
+from models.tensors import Signature, SignatureError, Tensors, rows_of
 from serving.backends.base import PREFERENCE, Backend, BackendError, PipelinedSession, Session, SteadySession, backend_for
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata
@@ -171,6 +171,25 @@ class ServedVersion:
                 self._lent = True
                 lender(self._run_here)
         return entry.future
+
+    def cheap_rows(self) -> int:
+        """Return how many rows this thread may compute itself with `run_now`: 0 if it should not, or somebody waits."""
+        if not self._cheap_seconds or threading.get_ident() not in self._lenders:
+            return 0
+        return self._batcher.rows_within(self._cheap_seconds)
+
+    def run_now(self, inputs: Sequence[Tensors]) -> list[InferResponse] | None:
+        """Compute requests in this thread, as one batch, with an instance that has nothing else to do; None if none has."""
+        now = time.monotonic()
+        signature = self.identity.signature
+        try:
+            rows = [signature.check(one) for one in inputs]
+        except SignatureError:
+            return None
+        for instance in self._instances:
+            if (answers := instance.try_run(inputs, rows, queued=now)) is not None:
+                return answers
+        return None
 
     def _run_here(self) -> None:
         """Serve a batch in this thread; what it cannot serve, or should not any more, is the instances' own."""

@@ -31,7 +31,7 @@ class Lane(Protocol):
         ...
 
     def broken_off(self, head: HttpRequest, error: "ServingError | None") -> None:
-        """Count a request whose body never became whole: for an error of the edge's or, None, as the client has left."""
+        """Count a request that was never begun with: for an error of the edge's or, None, as the client has left."""
         ...
 
     async def interrupt(self) -> None:
@@ -118,10 +118,10 @@ class Errand:
         if self.disconnected or self.response_complete:
             return
         edge = self._edge
+        self.request = self.waiter = None
         if edge.flow.write_paused:
             self._unsent = reply
             return
-        self.request = self.waiter = None
         self.response_started = self.response_complete = True
         head = f"content-type: {reply.media_type}\r\ncontent-length: {len(reply.body)}\r\n"
         for name, value in reply.headers:
@@ -156,5 +156,5 @@ class Errand:
         self._chunks = []
         if waiter is not None:
             waiter.abandon()
-        elif request is not None and self.more_body:
+        elif request is not None:
             self._lane.broken_off(request, error)

@@ -23,6 +23,9 @@ class DirectLane:
         self._limits = limits
         self._arrivals = Arrivals(loop)
         self._timeouts = Timeouts(loop)
+        self._loop = loop
+        #: Those that became whole since the loop last looked, by their path.
+        self._gathered: dict[str, list[Errand]] = {}
         dispatcher.lend(self._arrivals.lend)
 
     def takes(self, head: HttpRequest, *, length: int) -> bool:
@@ -30,15 +33,36 @@ class DirectLane:
         return length <= self._limits.body_bytes and self._dispatcher.infers(head)
 
     def begin(self, errand: Errand) -> None:
-        """Have the request answered."""
-        request = errand.request
-        if request is None:
+        """Have the request answered, together with all others for its path that the loop has read by then."""
+        if errand.request is None:
             return
-        answer = self._dispatcher.handle(request)
-        if not isinstance(answer, Waiting):
-            errand.answer(answer)
-            return
-        _Wait(errand, answer, self._arrivals, self._timeouts)
+        if not self._gathered:
+            self._loop.call_soon(self._answer)
+        path = errand.request.path
+        together = self._gathered.get(path)
+        if together is None:
+            self._gathered[path] = [errand]
+        else:
+            together.append(errand)
+
+    def _answer(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for path, together in gathered.items():
+            # Without those that have left meanwhile, which were counted then.
+            errands = [errand for errand in together if errand.request is not None]
+            if not errands:
+                continue
+            answers = self._dispatcher.handle_several([errand.request for errand in errands if errand.request is not None])
+            for errand, answer in zip(errands, answers, strict=False):
+                if isinstance(answer, Waiting):
+                    _Wait(errand, answer, self._arrivals, self._timeouts)
+                else:
+                    errand.answer(answer)
+            if len(answers) < len(errands):
+                # In between the loop looks at what else has happened.
+                if not self._gathered:
+                    self._loop.call_soon(self._answer)
+                self._gathered.setdefault(path, [])[:0] = errands[len(answers) :]
 
     def broken_off(self, head: HttpRequest, error: ServingError | None) -> None:
         """Count a request that never became whole."""

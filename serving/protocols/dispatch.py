@@ -7,7 +7,7 @@ framework's middleware.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -19,7 +19,7 @@ from serving.metrics import Metrics
 from serving.protocols.compression import Inflater
 from serving.protocols.ending import Ended, Observer, headers
 from serving.protocols.request_id import RequestIds
-from serving.protocols.route import HttpRequest, Paths, Pending, Reply, Route, error_reply, version_of
+from serving.protocols.route import Answered, HttpRequest, Paths, Pending, Reply, Route, error_reply, version_of
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,71 @@ class Dispatcher:
         if route.inference:
             self._metrics.end(*self._meant(request), None, time.monotonic() - request.received)
         return self._end(route, request, answer, request_id=self._ids.of(request.headers))
+
+    def handle_several(self, requests: Sequence[HttpRequest]) -> "list[Reply | Waiting]":
+        """Answer the first of several requests for the same path, at least one: as `handle` does, and mostly at once.
+
+        What has come together is computed together where the route knows how; the rest is to be given here again.
+        """
+        first = requests[0]
+        try:
+            route, parameters = self._paths.match(first.method, first.path)
+        except ServingError:
+            return [self.handle(request) for request in requests]
+        if route.several is None:
+            return [self.handle(request) for request in requests]
+        admitted: list[HttpRequest] = []
+        for request in requests:
+            if "content-encoding" in request.headers:
+                break
+            try:
+                request.parameters, request.admission = parameters, self._admit(route, request)
+            except ServingError:
+                break
+            admitted.append(request)
+        if not admitted:
+            return [self.handle(first)]
+        self._metrics.begin(len(admitted))
+        try:
+            found = route.several(admitted)
+        except Exception as error:
+            if not isinstance(error, ServingError):
+                log.error("event=internal_error path=%r", first.path, exc_info=error)
+            found = []
+        unanswered = len(admitted) - sum(one is not None for one in found)
+        if unanswered:
+            self._metrics.begin(-unanswered)
+        for request in admitted[len(found) :]:
+            self._leave(request)
+        if not found:
+            # Nothing is cheap now; all of them take the usual way, and those behind them too.
+            return [self.handle(request) for request in requests]
+        return self._told(route, admitted, found)
+
+    def _told(
+        self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Answered | None]
+    ) -> "list[Reply | Waiting]":
+        """Return the replies to requests that were answered together, and count them; one without an answer is handled."""
+        answers: list[Reply | Waiting] = []
+        seconds: list[float] = []
+        for request, one in zip(requests, found, strict=False):
+            self._leave(request)
+            if one is None:
+                answers.append(self.handle(request))
+                continue
+            reply, response, received = one.reply, one.response, request.received
+            request_id = self._ids.of(request.headers)
+            ended = time.monotonic()
+            seconds.append(ended - received)
+            reply.headers += headers(response, request_id=request_id, received=received, encoding=one.encoding, ended=ended)
+            if self._observers:
+                labels = response.model, str(response.version)
+                record = Ended.of(request, reply, route, request_id, None, labels, response, one.encoding, ended)
+                self._tell(record, request)
+            answers.append(reply)
+        if seconds:
+            self._metrics.answered(response.model, response.version, seconds)
+        return answers
 
     def turned_away(self, request: HttpRequest) -> Reply | None:
         """Return the reply for a request that may not pass, judged by its head alone; None where its body may come.

@@ -5,7 +5,7 @@ end's business. dispatch.py is the way that every request takes through all this
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from serving.errors import (
     Unauthorized,
 )
 from serving.keys import Scope
+from serving.request import InferResponse
 
 JSON = "application/json"
 #: How many paths are remembered, and how long they may be.
@@ -78,7 +79,20 @@ class Pending:
     encode: Callable[[Any], Reply]
 
 
+@dataclass(slots=True)
+class Answered:
+    """An answer that needed no waiting: a model's own and, since when (monotonic) it was encoded, how it is told."""
+
+    reply: Reply
+    response: InferResponse
+    encoding: float
+
+
 Handler = Callable[[HttpRequest], Reply | Pending]
+
+#: Answers the first of several requests for the same path at once, as many as that is good for, and none of them if it is
+#: for none. None in place of an answer: that one is to be handled alone, which says what is the matter with it.
+HandlerOfSeveral = Callable[[Sequence[HttpRequest]], "list[Answered | None]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,7 @@ class Route:
 
     The outcome of an `inference` route's requests is counted under the path's `{model}`. `body` names what the route
     takes, in the terms of openapi.py, None for nothing. The first line of the handler's docstring is its summary.
+    `several` answers requests of an `inference` route that have come together, where they can be answered at once.
     `waits` says that the handler may return a Pending; one of an `inference` route always may.
     `scopes` says which keys open it, where there are keys (see access.py); a route that says nothing is for operators.
     """
@@ -98,6 +113,7 @@ class Route:
     body: str | None = None
     scopes: frozenset[Scope] | None = OBSERVE
     waits: bool = False
+    several: HandlerOfSeveral | None = None
 
 
 class Paths:

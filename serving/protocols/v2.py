@@ -5,19 +5,21 @@ they are; no decision is made by Content-Type, which real clients leave out or s
 """
 
 import importlib.metadata
+import time
+from collections.abc import Sequence
 
 import orjson
 
 from models.content import LabelContent
 from serving.access import ANYONE, DESCRIBE, OBSERVE, PREDICT
 from serving.engine.base import Engine, ModelMetadata
-from serving.errors import ModelNotReady
+from serving.errors import ModelNotReady, ServingError
 from serving.limits import Limits
 from serving.protocols import v2_response
 from serving.protocols.current import on_current
-from serving.protocols.route import HttpRequest, Pending, Reply, Route, version_of
+from serving.protocols.route import Answered, HttpRequest, Pending, Reply, Route, version_of
 from serving.protocols.v2_describe import config_json, metadata_json, statistics_json
-from serving.protocols.v2_request import Decoder
+from serving.protocols.v2_request import Decoder, V2Request
 from serving.request import InferRequest, InferResponse
 
 #: The extensions of the protocol that this server speaks.
@@ -58,7 +60,15 @@ class V2:
                 Route("GET", f"{path}/ready", self.model_ready, scopes=DESCRIBE),
                 Route("GET", f"{path}/config", self.config, scopes=DESCRIBE),
                 Route("GET", f"{path}/stats", self.statistics, scopes=OBSERVE),
-                Route("POST", f"{path}/infer", self.infer, inference=True, body="infer", scopes=PREDICT),
+                Route(
+                    "POST",
+                    f"{path}/infer",
+                    self.infer,
+                    inference=True,
+                    body="infer",
+                    scopes=PREDICT,
+                    several=self.infer_several,
+                ),
             ]
         return routes
 
@@ -110,6 +120,50 @@ class V2:
         model, version = request.parameters["model"], version_of(request.parameters)
         return on_current(self._engine, model, version, lambda metadata: self._infer(request, metadata))
 
+    def infer_several(self, requests: Sequence[HttpRequest]) -> list[Answered | None]:
+        """Run a model that is cheap on the tensors of as many requests as make one batch, here and now.
+
+        A lone request is one of several, too. Nothing is waited for, so that nobody can leave, and no time pass, meanwhile.
+        """
+        parameters = requests[0].parameters
+        metadata = self._engine.metadata(parameters["model"], version_of(parameters))
+        most = self._engine.cheap_rows(metadata.name, metadata.version)
+        if not most:
+            return []
+        signature = metadata.signature
+        answers: list[Answered | None] = []
+        wishes: list[V2Request] = []
+        places: list[int] = []
+        rows = 0
+        for request in requests:
+            try:
+                wish = self._decoder.decode(request, signature)
+                rows += len(next(iter(wish.inputs.values()))) if signature.batched else most + 1
+                if rows > most and answers:
+                    break  # it is decoded once more, with the next ones: as seldom as batches are full
+                if wish.timeout_seconds is None and not wish.priority and rows <= most:
+                    places.append(len(answers))
+                    wishes.append(wish)
+            except ServingError:
+                pass
+            answers.append(None)
+        if not wishes:
+            return answers
+        responses = self._engine.run_now(metadata.name, metadata.version, [wish.inputs for wish in wishes])
+        for place, wish, response in zip(places, wishes, responses or (), strict=False):
+            encoding = time.monotonic()
+            response.id = wish.id
+            if wish.outputs is not None:
+                response.outputs = {name: response.outputs[name] for name in wish.outputs}
+            answers[place] = Answered(self._encode(response, wish, metadata), response, encoding)
+        return answers
+
+    def _encode(self, response: InferResponse, wish: V2Request, metadata: ModelMetadata) -> Reply:
+        told = None if metadata.content is None else metadata.content.output
+        labels = told.labels if isinstance(told, LabelContent) else ()
+        answer = v2_response.encode(response, wish, metadata.signature, labels, self._limits)
+        return Reply(200, answer.body, answer.media_type, answer.headers)
+
     def _infer(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
         """Run one version on the tensors in the body."""
         signature = metadata.signature
@@ -129,13 +183,7 @@ class V2:
             )
         )
 
-        def encode(response: InferResponse) -> Reply:
-            told = None if metadata.content is None else metadata.content.output
-            labels = told.labels if isinstance(told, LabelContent) else ()
-            answer = v2_response.encode(response, wish, signature, labels, self._limits)
-            return Reply(200, answer.body, answer.media_type, answer.headers)
-
-        return Pending(future, deadline, encode)
+        return Pending(future, deadline, lambda response: self._encode(response, wish, metadata))
 
     def _metadata(self, request: HttpRequest) -> ModelMetadata:
         return self._engine.metadata(request.parameters["model"], version_of(request.parameters))

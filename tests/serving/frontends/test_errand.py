@@ -55,7 +55,7 @@ def test_single_bytes_take_no_more_room_than_they_have_to() -> None:
     assert sum(sys.getsizeof(chunk) for chunk in one._chunks) < 200_000
 
 
-def test_one_that_breaks_off_is_counted_and_one_that_was_whole_is_not() -> None:
+def test_one_that_nobody_has_answered_is_counted_when_its_client_leaves() -> None:
     lane = Lane()
     one = errand(lane)
     one.add(b"half")
@@ -65,6 +65,6 @@ def test_one_that_breaks_off_is_counted_and_one_that_was_whole_is_not() -> None:
     other = errand(lane)
     other.more_body = False
     other.leave()
-    assert lane.broken == [None]
+    assert lane.broken == [None, None]
     other.begin(1.0)
     assert not lane.bodies, "nobody is there any more to get its answer"
