@@ -135,13 +135,16 @@ class V2:
         wishes: list[V2Request] = []
         places: list[int] = []
         rows = 0
+        latest = time.monotonic() - metadata.timeout_seconds
         for request in requests:
             try:
                 wish = self._decoder.decode(request, signature)
                 rows += len(next(iter(wish.inputs.values()))) if signature.batched else most + 1
                 if rows > most and answers:
                     break  # it is decoded once more, with the next ones: as seldom as batches are full
-                if wish.timeout_seconds is None and not wish.priority and rows <= most:
+                # Who has a time or a rank of his own, or no time left, is treated so where requests wait.
+                plain = wish.timeout_seconds is None and not wish.priority and request.received > latest
+                if plain and rows <= most:
                     places.append(len(answers))
                     wishes.append(wish)
             except ServingError:
