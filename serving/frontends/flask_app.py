@@ -18,7 +18,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from serving.errors import BodyTooLarge, Cancelled, InternalError
-from serving.frontends.wsgi import LEAVING, REQUEST, Leaving
+from serving.frontends.wsgi import AT_ONCE, LEAVING, REQUEST, Leaving
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher, Waiting
 from serving.protocols.route import HttpRequest, Reply, error_reply
@@ -82,7 +82,12 @@ def _request(dispatcher: Dispatcher) -> HttpRequest | Reply:
 
 def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
     """Return the answer, waiting for it in this thread."""
-    answer = dispatcher.handle(request)
+    if AT_ONCE in flask.request.environ:
+        # On the event loop: nobody may wait here. None: the request is brought once more, to a thread.
+        reply = dispatcher.at_once(request)
+        flask.request.environ[AT_ONCE] = reply is not None
+        return reply or Reply(503, b"")
+    (answer,) = dispatcher.handle_several([request])
     if not isinstance(answer, Waiting):
         return answer
     if answer.future.done():

@@ -25,6 +25,9 @@ WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 REQUEST = "sameway.request"
 LEAVING = "sameway.leaving"
 
+#: There where the application is called on the event loop, for an answer that needs no waiting; it says whether it had one.
+AT_ONCE = "sameway.at_once"
+
 
 class Leaving:
     """Tells a thread's work that its client has left, or that the server stops and waits no longer. Thread-safe.

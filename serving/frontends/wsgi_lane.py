@@ -1,5 +1,8 @@
 """The lane that brings requests for models to a WSGI application: from the edge to a thread, and back, without ASGI.
 
+Where the model is cheap the application is called on the event loop itself, and says so if it cannot answer at once; the
+request is then brought to a thread after all. What follows is about those.
+
 Whenever one answer is brought back the thread and the event loop hand the interpreter to each other, twice. So a thread
 brings all its answers at once: when it has no more to do, or after a millisecond.
 """
@@ -38,6 +41,7 @@ class WsgiLane:
         self._over: deque[tuple[_Call, Turn]] = deque()
         self._since = 0.0
         line.pauses = self._bring
+        dispatcher.lend(arrivals.lend)
 
     def takes(self, head: HttpRequest, *, length: int) -> bool:
         """Tell whether this is a request for a model that may come: with a key, and a body below its limit."""
@@ -48,6 +52,11 @@ class WsgiLane:
         request = errand.request
         if request is None:
             return
+        if self._dispatcher.is_cheap(request):
+            reply = self._line.at_once(environ_of(errand.environ(), request, Leaving()))
+            if reply is not None:
+                errand.answer(reply)
+                return
         if (overload := self._line.overload(request)) is not None:
             errand.answer(self._dispatcher.refuse(request, overload))
             return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from serving.engine.admission import retry_after
 from serving.errors import ModelNotReady, Overloaded
 from serving.frontends.threads import Threads
-from serving.frontends.wsgi import Environ, Leaving, WsgiApp, call
+from serving.frontends.wsgi import AT_ONCE, Environ, Leaving, WsgiApp, call
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply
@@ -65,6 +65,12 @@ class WsgiLine:
         turn = Turn(self._app, environ, leaving, tell)
         self._threads.submit(turn)
         return turn
+
+    def at_once(self, environ: Environ) -> Reply | None:
+        """Return what the application says at once, in this very thread; None where it would have to wait."""
+        environ[AT_ONCE] = True
+        reply = call(self._app, environ)
+        return reply if environ[AT_ONCE] else None
 
     def ended(self, turn: Turn) -> None:
         """Count a request out."""

@@ -75,13 +75,43 @@ class Dispatcher:
 
         What has come together is computed together where the route knows how; the rest is to be given here again.
         """
+        route, admitted, found = self._computed(requests)
+        if route is None or not found:
+            # Nothing is cheap now; all of them take the usual way, and those behind them too.
+            return [self.handle(request) for request in requests]
+        return self._told(route, admitted, found)
+
+    def at_once(self, request: HttpRequest) -> Reply | None:
+        """Answer a request if that needs no waiting for anybody; None: it is to be handled, and was not counted yet."""
+        route, admitted, found = self._computed([request])
+        answers = self._told(route, admitted, found) if route is not None and any(found) else [None]
+        return answers[0] if isinstance(answers[0], Reply) else None
+
+    def is_cheap(self, request: HttpRequest) -> bool:
+        """Tell whether the thread that calls this would mostly have the answer at once."""
+        try:
+            route, parameters = self._paths.match(request.method, request.path)
+            if route.several is None:
+                return False
+            metadata = self._engine.metadata(parameters["model"], version_of(parameters))
+        except ServingError:
+            return False
+        return self._engine.cheap_rows(metadata.name, metadata.version) > 0
+
+    def _computed(
+        self, requests: Sequence[HttpRequest]
+    ) -> tuple[Route | None, Sequence[HttpRequest], Sequence[Answered | None]]:
+        """Compute the first of several requests, if that is cheap: return their route, those let in, and what each is told.
+
+        Nothing is counted yet of those that are told nothing.
+        """
         first = requests[0]
         try:
             route, parameters = self._paths.match(first.method, first.path)
         except ServingError:
-            return [self.handle(request) for request in requests]
+            return None, (), ()
         if route.several is None:
-            return [self.handle(request) for request in requests]
+            return None, (), ()
         admitted: list[HttpRequest] = []
         for request in requests:
             if "content-encoding" in request.headers:
@@ -92,23 +122,20 @@ class Dispatcher:
                 break
             admitted.append(request)
         if not admitted:
-            return [self.handle(first)]
+            return None, (), ()
         self._metrics.begin(len(admitted))
+        found: Sequence[Answered | None] = ()
         try:
             found = route.several(admitted)
-        except Exception as error:
-            if not isinstance(error, ServingError):
-                log.error("event=internal_error path=%r", first.path, exc_info=error)
-            found = []
-        unanswered = len(admitted) - sum(one is not None for one in found)
-        if unanswered:
+        except ServingError:  # it is said to each, by the usual way
+            pass
+        except Exception:
+            log.exception("event=internal_error path=%r", first.path)
+        if unanswered := len(admitted) - sum(one is not None for one in found):
             self._metrics.begin(-unanswered)
         for request in admitted[len(found) :]:
             self._leave(request)
-        if not found:
-            # Nothing is cheap now; all of them take the usual way, and those behind them too.
-            return [self.handle(request) for request in requests]
-        return self._told(route, admitted, found)
+        return route, admitted, found
 
     def _told(
         self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Answered | None]
