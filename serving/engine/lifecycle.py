@@ -23,8 +23,8 @@ from serving.engine.replay import ReplayError
 from serving.engine.served import ServedVersion
 from serving.engine.statuses import Statuses
 from serving.engine.table import ServedModel, Table
-from serving.engine.wanted import Wanted, wanted_versions
-from serving.errors import ModelNotFound, ModelNotReady
+from serving.engine.wanted import Wanted, published, require, wanted_versions
+from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -151,17 +151,8 @@ class Lifecycle:
         """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
         if self.status.knows(model):
             return
-        if self._only is not None or not self._published(model):
-            raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
+        require(self._repository, model, only=self._only)
         self.status.set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
-
-    def _published(self, model: str) -> bool:
-        """Tell whether the repository has a model; raise ModelNotReady where it cannot be read."""
-        try:
-            return model in self._repository.models()
-        except RepositoryError as error:
-            log.error("event=repository_unreadable reason=%r", str(error))
-            raise ModelNotReady("the model repository cannot be read", retry_after_seconds=1) from error
 
     def _load_first(self, name: str, wanted: tuple[int, ...] | None) -> None:
         """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
@@ -303,7 +294,7 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None:
                 self.status.forget(name, status.version)
-        if self._published(name):
+        if published(self._repository, name):
             self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
         else:
             self.status.forget_model(name)

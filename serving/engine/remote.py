@@ -38,6 +38,7 @@ _ANSWER, _ERROR = int(Kind.ANSWER), int(Kind.ERROR)
 _RETRY_SECONDS = 1
 #: For the event loop to close a connection.
 _LEAVE_SECONDS = 5.0
+_LOOK_SECONDS = 0.01
 _STOPPING = "the server is shutting down"
 _GONE = "the engine's process has ended, and is being replaced"
 _COMING = "the engine's process is starting"
@@ -70,8 +71,15 @@ class RemoteEngine:
         loop.add_reader(self._door.fileno(), self._take)
 
     def wait_until_told(self, seconds: float) -> bool:
-        """Block until all is known, or the time is over; tell which. Never on the loop."""
+        """Block until all is known of an engine's process, or the time is over; tell which. Never on the loop."""
         return self._whole.wait(seconds)
+
+    async def begin(self, seconds: float) -> None:
+        """Live on the event loop that runs this, and give the engine's process so long to tell what it serves."""
+        self.attach(asyncio.get_running_loop())
+        end = time.monotonic() + seconds
+        while not self._whole.is_set() and time.monotonic() < end:
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def submit(self, request: InferRequest) -> "Future[InferResponse]":
         """Check a request on its own, and let the engine's process do the rest; its refusals come by the future."""
@@ -138,6 +146,14 @@ class RemoteEngine:
     def alive(self) -> bool:
         """Tell whether every instance makes progress; an engine's process that has ended is replaced, so that one does."""
         return self._mirror.alive
+
+    def hangs_for(self) -> float:
+        """Return for how long an instance has hung here, where there is none: the engine's process looks after its own."""
+        return 0.0
+
+    def abandon(self) -> None:
+        """Let every request end with ModelNotReady, at once."""
+        self.close(drain_seconds=0.0)
 
     def drain(self) -> None:
         """Stop being ready, and go on answering."""

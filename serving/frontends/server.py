@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 from typing import Any, cast
 
@@ -41,8 +41,9 @@ class Server(uvicorn.Server):
         drain_seconds: float,
         tls: ssl.SSLContext | None = None,
         patient: bool = False,
+        on_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`patient`: a second SIGTERM does not cut the drain delay short."""
+        """`patient`: a second SIGTERM does not cut the drain delay short. `on_start` is awaited before it listens."""
         process = Process(limits)
         config = uvicorn.Config(
             app,
@@ -62,6 +63,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._limits = limits
         self._process = process
+        self._on_start = on_start
         self._on_stop = on_stop
         self._on_tick = on_tick
         self._drain_seconds = drain_seconds
@@ -84,6 +86,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections, and say where. From here on a signal ends the server cleanly, so not sooner."""
         await super().startup([])
+        if self._on_start is not None:
+            await self._on_start()
         for listener in sockets or ():
             await self._accept(listener)
             self._lines.append(listener.dup())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from serving.engine.local import LocalEngine
 from serving.frontends import fastapi_app, flask_app
 from serving.frontends.server import Server
 from serving.frontends.tls import context_of
@@ -50,7 +51,7 @@ def main() -> None:
     wired.engine.close(drain_seconds=1)
 
 
-def _app(frontend: str, wired: Wired, limits: Limits) -> ASGIApp:
+def _app(frontend: str, wired: Wired[LocalEngine], limits: Limits) -> ASGIApp:
     if frontend == "flask":
         return WsgiEndpoint(flask_app.create_app(wired.dispatcher), wired.dispatcher, limits)
     return fastapi_app.create_app(wired.dispatcher, limits)

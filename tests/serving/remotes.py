@@ -62,11 +62,11 @@ class Engine:
 
     def die(self) -> None:
         """End as a process does that is killed: nothing is finished."""
-        self.thread.do(lambda: self.host.finish(0.0))
         self.close()
 
     def close(self) -> None:
         if not self.thread.loop.is_closed():
+            self.thread.do(lambda: self.host.finish(0.0))
             self.thread.stop()
             self._end.close()
             self.door.close()

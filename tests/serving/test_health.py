@@ -21,7 +21,7 @@ class Engine:
 @pytest.mark.parametrize(("seconds", "ends"), [(0.0, False), (5.0, False), (5.1, True)])
 def test_a_process_ends_once_its_backend_hangs_for_too_long(seconds: float, ends: bool) -> None:
     engine = Engine()
-    health = Health(engine, Metrics(), exit_seconds=5.0)  # type: ignore[arg-type]
+    health = Health(engine, Metrics(), exit_seconds=5.0)
     assert not health.look()
     engine.seconds = seconds
     assert health.look() is ends
