@@ -22,6 +22,7 @@ from serving.metrics import Metrics
 from serving.observers import ObserverError
 from serving.process import begin_logging, end, front_end, log, serve, tls_of, wire
 from serving.settings import Settings
+from serving.spread import Spread
 from serving.worker import CANNOT_FOLLOW
 
 #: How long one that takes another's place lets the engine tell what it serves before it listens: milliseconds, where there
@@ -38,7 +39,8 @@ def main(words: Sequence[str]) -> int:
     settings = Settings(**facts["settings"])
     begin_logging(settings, who=f"frontend={facts['number']}")
 
-    metrics = Metrics(Counters(descriptor=facts["counters"]), region=facts["number"])
+    counters = Counters(descriptor=facts["counters"])
+    metrics = Metrics(counters, region=facts["number"])
     engine = RemoteEngine(Door(socket.socket(fileno=facts["door"])), metrics)
     repository = Repository(settings.repository)
 
@@ -58,7 +60,10 @@ def main(words: Sequence[str]) -> int:
     app = front_end(settings.frontend, wired)
     # The first ones answer at once that they are alive, and not ready. One that takes another's place must not be noticed.
     begin = functools.partial(engine.begin, _PATIENCE_SECONDS if facts["replaces"] else 0.0)
-    return serve(settings, app, wired, listeners, load=delegate.start, tls=tls_of(settings), begin=begin, patient=True)
+    return serve(
+        settings, app, wired, listeners,
+        load=delegate.start, tls=tls_of(settings), begin=begin, spread=Spread(counters, facts["number"]), patient=True,
+    )  # fmt: skip
 
 
 def _obey(message: Message) -> None:

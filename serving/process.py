@@ -39,6 +39,7 @@ from serving.protocols.predict import Predict
 from serving.protocols.v2 import V2
 from serving.protocols.v2_repository import V2Repository
 from serving.settings import Settings
+from serving.spread import Spread
 
 log = logging.getLogger(__name__)
 
@@ -173,19 +174,21 @@ def serve(
     tls: ssl.SSLContext | None = None,
     begin: Callable[[], Awaitable[None]] | None = None,
     watch: Watch | None = None,
+    spread: Spread | None = None,
     patient: bool = False,
 ) -> int:
     """Run a front end until a signal has come and everything accepted has been answered; return the exit code.
 
     `load` opens the models, beside the front end, which already answers that it is alive and not yet ready. `begin` is
-    awaited on the event loop before it listens. `patient`: a second SIGTERM does not hurry, as a service manager may signal
-    all processes of a server, and its supervisor does too.
+    awaited on the event loop before it listens. `spread` shares connections with other processes. `patient`: a second
+    SIGTERM does not hurry, as a service manager may signal all processes of a server, and its supervisor does too.
     """
     health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
     server = Server(
         app,
         limits=wired.limits,
         on_start=begin,
+        spread=spread,
         on_stop=wired.engine.drain,
         on_tick=lambda: server.stop() if health.look() else None,
         drain_delay_seconds=settings.drain_delay_seconds,

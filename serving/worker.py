@@ -24,6 +24,7 @@ from serving.metrics import Metrics
 from serving.observers import ObserverError
 from serving.process import Wired, begin_logging, end, engine_of, front_end, serve, tls_of, wire
 from serving.settings import Settings
+from serving.spread import Spread
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def main(words: Sequence[str]) -> int:
     settings = Settings(**facts["settings"])
     begin_logging(settings, who=f"worker={facts['number']}")
 
-    metrics = Metrics(Counters(descriptor=facts["counters"]), region=facts["number"])
+    counters = Counters(descriptor=facts["counters"])
+    metrics = Metrics(counters, region=facts["number"])
     # Without a supervisor nobody would replace this process: it finishes what it has accepted, and ends.
     engine = engine_of(settings, metrics)
     life = engine.management
@@ -70,7 +72,16 @@ def main(words: Sequence[str]) -> int:
             return CANNOT_FOLLOW
     listeners = [socket.socket(fileno=descriptor) for descriptor in facts["listeners"]]
     app = front_end(settings.frontend, wired)
-    return serve(settings, app, wired, listeners, tls=tls_of(settings), load=begin, patient=True)
+    return serve(
+        settings,
+        app,
+        wired,
+        listeners,
+        tls=tls_of(settings),
+        load=begin,
+        spread=Spread(counters, facts["number"]),
+        patient=True,
+    )
 
 
 def _load(wired: Wired[LocalEngine], wanted: Wanted) -> None:

@@ -59,7 +59,20 @@ LAYERS = (
     ("access",),
     ("engine",),
     ("backends", "model_config", "config_file", "triton_config", "protobuf_fields", "protobuf_text"),
-    ("wire", "metrics", "exposition", "readings", "figures", "counters", "errors", "request", "keys", "gpu", "line_writer"),
+    (
+        "wire",
+        "metrics",
+        "exposition",
+        "readings",
+        "figures",
+        "counters",
+        "errors",
+        "request",
+        "keys",
+        "gpu",
+        "line_writer",
+        "spread",
+    ),
 )
 
 #: The same for `models/*.py`, the files that serving may use: what they may import besides the standard library and numpy.
