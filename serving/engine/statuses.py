@@ -97,7 +97,8 @@ def absence(known: Mapping[int | None, ModelStatus] | None, model: str, version:
         status = newest  # which versions it has is not known yet
     if status is None:
         return ModelNotFound(f"version: model {model!r} is not served in version {version}", field="version")
-    retry = _RETRY_SECONDS if status.state in (State.LOADING, State.UNLOADING) else None
+    # One that is ready, and not there, goes in this very moment.
+    retry = None if status.state is State.UNAVAILABLE else _RETRY_SECONDS
     return ModelNotReady(f"model {model!r} is not ready: {status.reason or 'being replaced'}", retry_after_seconds=retry)
 
 
