@@ -37,6 +37,8 @@ _RATE = 200.0
 _CONFIG = "queue_delay_seconds = 0.02\nqueue_rows = 1024\n"
 #: A worker that lives shorter than ten seconds is replaced with a delay, as one that cannot start. Two take turns.
 _PAUSE_SECONDS = 6.0
+#: There is one engine, and so nobody that it could take turns with.
+_ENGINE_PAUSE_SECONDS = 11.0
 #: By when the kernel has reset the connections of a process that was killed.
 _RESET_SECONDS = 1.0
 
@@ -252,7 +254,7 @@ def main() -> int:
             "a worker is killed": partial(prove_worker, frontend, kills=arguments.kills),
             "a front end is killed": partial(prove_worker, frontend, kills=arguments.kills, role="frontend"),
             "the engine of two front ends is killed": partial(
-                prove_engine, frontend, kills=arguments.kills, pause_seconds=_PAUSE_SECONDS
+                prove_engine, frontend, kills=arguments.kills, pause_seconds=_ENGINE_PAUSE_SECONDS
             ),
             "the supervisor is killed": partial(prove_supervisor, frontend),
             "a backend hangs, 1 process": partial(prove_hang, frontend, workers=1),

@@ -70,11 +70,6 @@ class Channel:
         else:
             self._loop.call_soon_threadsafe(self._turn)
 
-    def send_now(self, frame: list[Buffer]) -> None:
-        """Send a frame, and what waits before it, in the calling thread; nothing blocks."""
-        self._frames.append(frame)
-        self.flush()
-
     def flush(self) -> None:
         """Hand to the kernel what waits, as far as it takes it; the rest is sent once there is room."""
         # Who finds another thread at it may go: that one looks once more after it has let go of the lock.
