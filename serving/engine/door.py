@@ -7,9 +7,13 @@ is handed a new one, through this.
 
 import json
 import socket
+import struct
 
 #: A connection's owner, as JSON: a few digits.
 _WORD_BYTES = 64
+_DESCRIPTOR = struct.Struct("=i")
+#: Nothing waits here, and no process that is started from this one has the connection too.
+_FLAGS = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 
 
 class Door:
@@ -50,12 +54,14 @@ class Door:
         Raise BlockingIOError where there is none.
         """
         try:
-            word, descriptors, _, _ = socket.recv_fds(self._end, _WORD_BYTES, 1, socket.MSG_DONTWAIT)
+            # Not socket.recv_fds, which forgets the flags it is given.
+            word, control, _, _ = self._end.recvmsg(_WORD_BYTES, socket.CMSG_SPACE(_DESCRIPTOR.size), _FLAGS)
         except ConnectionError:
             return None
-        if not word or not descriptors:
+        if not word or not control:
             return None
-        return int(json.loads(word)), socket.socket(fileno=descriptors[0])
+        (descriptor,) = _DESCRIPTOR.unpack_from(control[0][2])
+        return int(json.loads(word)), socket.socket(fileno=descriptor)
 
     def close(self) -> None:
         """Close this end."""

@@ -94,5 +94,5 @@ def test_front_ends_are_so_many(number: str) -> None:
 
 def test_front_ends_and_workers_are_two_ways_and_not_one() -> None:
     assert settings(frontends=4).workers == 1
-    with pytest.raises(ValidationError, match="frontends: expected 0 with workers 2, .*, found 3"):
+    with pytest.raises(ValidationError, match=r"frontends: expected 0 with workers 2, .*, found 3"):
         settings(frontends=3, workers=2)
