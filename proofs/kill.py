@@ -2,10 +2,11 @@
 
     python -m proofs.kill [--kills 6] [--frontend fastapi]
 
-**A worker** of two is killed under load (stopped first, so that it is known which connections are its own): only requests
-on those are lost, each of the others gets its right answer, the port has two workers again within 5 seconds, and the counts
-of the dead are in the totals. **The supervisor** is killed: its workers notice, drain as at a stop, and end. **A backend
-hangs**: that is reported, what waits for it is answered 503, its process ends with 70 and another takes its place.
+**A worker** of two, or **a front end** of two with one engine, is killed under load (stopped first, so that it is known
+which connections are its own): only requests on those are lost, each of the others gets its right answer, the port has two
+again within 5 seconds, and the counts of the dead are in the totals. **The engine** of two front ends is killed
+(kill_engine.py). **The supervisor** is killed: its workers notice, drain as at a stop, and end. **A backend hangs**: that is
+reported, what waits for it is answered 503, its process ends with 70 and another takes its place.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import orjson
 from prometheus_client.samples import Sample
 
 from proofs import drain, graphs, telling, totals
+from proofs.kill_engine import prove_engine
 from proofs.load import Outcome, Request, burst, open_load, post
 from proofs.overload import FRONTENDS
 from proofs.server import Server, running
@@ -35,6 +37,8 @@ _RATE = 200.0
 _CONFIG = "queue_delay_seconds = 0.02\nqueue_rows = 1024\n"
 #: A worker that lives shorter than ten seconds is replaced with a delay, as one that cannot start. Two take turns.
 _PAUSE_SECONDS = 6.0
+#: There is one engine, and so nobody that it could take turns with.
+_ENGINE_PAUSE_SECONDS = 11.0
 #: By when the kernel has reset the connections of a process that was killed.
 _RESET_SECONDS = 1.0
 
@@ -57,14 +61,15 @@ class _Kill:
 
 
 def prove_worker(
-    frontend: str, *, kills: int, pause_seconds: float = _PAUSE_SECONDS, back_seconds: float = 5.0
+    frontend: str, *, kills: int, pause_seconds: float = _PAUSE_SECONDS, back_seconds: float = 5.0, role: str = "worker"
 ) -> list[Verdict]:
-    """Kill workers in turn under load, and return what was found."""
+    """Kill workers, or front ends that share an engine, in turn under load, and return what was found."""
+    engines = 2 if role == "worker" else 1
     with tempfile.TemporaryDirectory() as folder:
         _publish(Path(folder))
-        with running(Path(folder), "--workers", "2", frontend=frontend) as server:
-            server.until(lambda: server.logged("listening") == server.logged("loaded") == 2, "loaded by both")
-            found, outcomes = asyncio.run(_kill(server, kills=kills, pause_seconds=pause_seconds))
+        with running(Path(folder), f"--{role}s", "2", frontend=frontend) as server:
+            server.until(lambda: server.logged("listening") == 2 and server.logged("loaded") == engines, "complete")
+            found, outcomes = asyncio.run(_kill(server, role, kills=kills, pause_seconds=pause_seconds))
             samples = totals.at_rest(server)
             code = server.stop()
     lost = [outcome for outcome in outcomes if outcome.lost]
@@ -74,13 +79,13 @@ def prove_worker(
     others = Counter(f"{one.kind}: {one.status}" for one in outcomes if not one.good and not one.lost)
     return [
         told("requests", len(outcomes)),
-        at_least("workers killed", len(found), kills),
+        at_least(f"{role}s killed", len(found), kills),
         at_least("connections they had, the fewest", min(len(kill.ports) for kill in found), 1),
         told("requests lost, on those connections", len(lost)),
         at_most("lost on others'", sum(not any(kill.explains(one) for kill in found) for one in lost), 0),
         none_of("wrong, or not answered by others", [f"{count} × {what}" for what, count in others.items()]),
-        at_most("until there were two workers again, at most", max(kill.seconds for kill in found), back_seconds, " s"),
-        at_least("workers that are ready at the end", totals.value(samples, "sameway_model_state", state="ready"), 2),
+        at_most("until there were two again, at most", max(kill.seconds for kill in found), back_seconds, " s"),
+        at_least("processes with the model ready", totals.value(samples, "sameway_model_state", state="ready"), engines),
         # A request of the dead may have been counted when its answer was lost.
         Verdict("answers counted", f"{answers}", f"{good} to {good + len(lost)}", good <= answers <= good + len(lost)),
         at_most("counted otherwise", counted.total() - answers, len(lost)),
@@ -88,7 +93,7 @@ def prove_worker(
     ]  # fmt: skip
 
 
-async def _kill(server: Server, *, kills: int, pause_seconds: float) -> tuple[list[_Kill], list[Outcome]]:
+async def _kill(server: Server, role: str, *, kills: int, pause_seconds: float) -> tuple[list[_Kill], list[Outcome]]:
     ended = asyncio.Event()
     requests = telling.requests(server.url.removeprefix("http://"))
     load = asyncio.create_task(
@@ -96,13 +101,10 @@ async def _kill(server: Server, *, kills: int, pause_seconds: float) -> tuple[li
     )
     found = []
     try:
-        order = server.children()
         for _ in range(kills):
             await asyncio.sleep(pause_seconds)
-            # Its number is the first of those that live: the one that has lived longest.
-            victim = next(pid for pid in order if pid in server.children())
+            victim = server.started(role)[0]  # the one that has lived longest
             found.append(await asyncio.to_thread(_kill_one, server, victim))
-            order = [pid for pid in [*order, *server.children()] if pid != victim]
         await asyncio.sleep(_RESET_SECONDS)
     finally:
         ended.set()
@@ -243,13 +245,17 @@ def _publish(root: Path) -> None:
 def main() -> int:
     """Print what was found on each front end; return 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=6, help="workers killed, one after the other (6)")
+    parser.add_argument("--kills", type=int, default=6, help="processes killed, one after the other (6)")
     parser.add_argument("--frontend", choices=FRONTENDS, action="append", help="only this front end")
     arguments = parser.parse_args()
     code = 0
     for frontend in arguments.frontend or FRONTENDS:
         proofs: dict[str, Callable[[], list[Verdict]]] = {
             "a worker is killed": partial(prove_worker, frontend, kills=arguments.kills),
+            "a front end is killed": partial(prove_worker, frontend, kills=arguments.kills, role="frontend"),
+            "the engine of two front ends is killed": partial(
+                prove_engine, frontend, kills=arguments.kills, pause_seconds=_ENGINE_PAUSE_SECONDS
+            ),
             "the supervisor is killed": partial(prove_supervisor, frontend),
             "a backend hangs, 1 process": partial(prove_hang, frontend, workers=1),
             "a backend hangs, 2 workers": partial(prove_hang, frontend, workers=2),

@@ -158,6 +158,12 @@ class Server:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
 
+    def started(self, role: str) -> list[int]:
+        """Return those of its processes that run and that its log calls worker, frontend or engine, the oldest first."""
+        told = (re.search(rf"event={role}_started {role}=\d+ pid=(\d+)", line) for line in self.log)
+        living = self.children()
+        return [pid for pid in (int(one[1]) for one in told if one) if pid in living]
+
     def clients_of(self, pid: int) -> set[int]:
         """Return the ports at the other end of the connections that one of its processes has accepted."""
         sockets = {str(path.readlink()) for path in _descriptors(pid)}

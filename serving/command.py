@@ -3,6 +3,7 @@
   sameway serve                                  every model under ./models, on 127.0.0.1:8000
   sameway serve --repository /srv/models --port 9000
   sameway serve --workers 2 --watch-seconds 5    two processes; what is published meanwhile is loaded
+  sameway serve --frontends 2                    two processes that read and write HTTP, and one with the models
   SAMEWAY_HOST=0.0.0.0 sameway serve             settings may come from the environment too
 
 A version is served once its checksums are right and its golden sample has been reproduced on this machine. A model.onnx
@@ -22,7 +23,7 @@ from serving import keys
 from serving.frontends.tls import TlsError
 from serving.keys import KeysError
 from serving.observers import ObserverError
-from serving.process import begin_logging, check, end, front_end, serve, tls_of, wired_alone
+from serving.process import begin_logging, check, end, front_end, serve, tls_of, watch_alone, wired_alone
 from serving.settings import OPTIONAL, Settings
 from serving.supervisor import Supervisor
 
@@ -59,11 +60,11 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
         tls = tls_of(settings)
         wired = front = None
-        if settings.workers == 1:
+        if settings.workers == 1 and not settings.frontends:
             wired = wired_alone(settings)
             front = front_end(settings.frontend, wired)
         else:
-            check(settings)  # each worker puts its own together, from settings that are known to be right
+            check(settings)  # each process puts its own together, from settings that are known to be right
     except ValidationError as error:
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
@@ -96,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         log.warning("event=open host=%s reason='no keys: whoever reaches this address may ask'", settings.host)
     if wired is None or front is None:
         return Supervisor(settings, listeners).run()
-    end(serve(settings, front, wired, listeners, tls=tls))
+    end(serve(settings, front, wired, listeners, load=wired.engine.load_all, tls=tls, watch=watch_alone(settings, wired)))
 
 
 def _listen(host: str, port: int) -> socket.socket:

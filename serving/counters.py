@@ -37,8 +37,9 @@ _SLOT_BYTES = (_FACTS_BYTES - _TURN.size) // 2
 #: How often something is looked at that changes in this very moment, which takes microseconds.
 _TRIES = 100
 
-# The numbers of a region's header; the last one is odd while counts move from one block to another.
-_PID, _HEARTBEAT, _USED, _MOVES = range(4)
+# The numbers of a region's header. That of moves is odd while counts move from one block to another; that of connections
+# is one more than are open, and 0 where the process takes none.
+_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS = range(5)
 
 Facts = Mapping[str, Any]  # Any: JSON
 
@@ -110,6 +111,15 @@ class Counters:
         """Return the monotonic time at which a region's process last said that its event loop runs."""
         return _floats(self._part(number), 0, _HEADER_BYTES)[_HEARTBEAT]
 
+    def connections(self, number: int) -> int | None:
+        """Return how many connections a region's process has open, None where it takes none."""
+        header = _floats(self._part(number), 0, _HEADER_BYTES)
+        return int(header[_CONNECTIONS]) - 1 if header[_PID] and header[_CONNECTIONS] else None
+
+    def say_connections(self, number: int, count: int | None) -> None:
+        """Say how many connections the process of a region has open, None where it takes no more."""
+        _floats(self._part(number), 0, _HEADER_BYTES)[_CONNECTIONS] = 0.0 if count is None else count + 1.0
+
     def leave(self, number: int) -> None:
         """Say that the process of a region has ended; what it counted stays."""
         _floats(self._part(number), 0, _HEADER_BYTES)[_PID] = 0
@@ -128,6 +138,7 @@ class Region:
         self._moving = threading.Lock()
         self._free: list[int] = []
         self._header[_MOVES] = 0.0  # odd, if the process before this one was killed while it moved something
+        self._header[_CONNECTIONS] = 0.0
         self._header[_PID] = os.getpid()
 
     def inherited(self) -> list["Block"]:

@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from serving.engine.local import LocalEngine
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,22 @@ log = logging.getLogger(__name__)
 HANGS = 70
 
 
+class Hanging(Protocol):
+    """What may hang."""
+
+    def hangs_for(self) -> float:
+        """Return for how many seconds it has hung, 0 if it does not."""
+        ...
+
+    def abandon(self) -> None:
+        """Let every request end, at once: the process is about to end."""
+        ...
+
+
 class Health:
     """Looks after one process, as often as it is asked to."""
 
-    def __init__(self, engine: LocalEngine, metrics: Metrics, *, exit_seconds: float) -> None:
+    def __init__(self, engine: Hanging, metrics: Metrics, *, exit_seconds: float) -> None:
         self._engine = engine
         self._metrics = metrics
         self._exit_seconds = exit_seconds

@@ -11,9 +11,9 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 from starlette.types import ASGIApp
 
@@ -21,14 +21,14 @@ from models.repository import Repository
 from models.signing import Trust, trusted_keys
 from serving import keys
 from serving.access import Access
-from serving.engine.base import Management
+from serving.engine.base import Engine, Management
 from serving.engine.finding import UnverifiedPolicy
 from serving.engine.local import LocalEngine
 from serving.engine.watch import Watch
 from serving.frontends.errand import Lane
 from serving.frontends.server import Server
 from serving.frontends.tls import context_of
-from serving.health import HANGS, Health
+from serving.health import HANGS, Hanging, Health
 from serving.keys import Keys, KeysError, Scope
 from serving.limits import Limits
 from serving.metrics import Metrics
@@ -41,6 +41,7 @@ from serving.protocols.predict import Predict
 from serving.protocols.v2 import V2
 from serving.protocols.v2_repository import V2Repository
 from serving.settings import Settings
+from serving.spread import Spread
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,11 @@ log = logging.getLogger(__name__)
 _OTHER_DESCRIPTORS = 256
 
 
-def begin_logging(settings: Settings, *, worker: int | None = None) -> None:
-    """Write events to standard error, as key=value; those of a worker with its number."""
-    who = "" if worker is None else f" worker={worker}"
+def begin_logging(settings: Settings, *, who: str = "") -> None:
+    """Write events to standard error, as key=value; those of one process of several with what it is called."""
     logging.basicConfig(
         level=settings.log_level.upper(),
-        format=f"time=%(asctime)s level=%(levelname)s{who} logger=%(name)s %(message)s",
+        format=f"time=%(asctime)s level=%(levelname)s {who}{' ' if who else ''}logger=%(name)s %(message)s",
     )
     # They warn of every stranger's malformed request, the last two in its own words (its `tracestate`); what they have to
     # say of themselves are errors.
@@ -61,11 +61,19 @@ def begin_logging(settings: Settings, *, worker: int | None = None) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+class Served(Engine, Hanging, Protocol):
+    """An engine that a process lives with: it is asked, and looked after."""
+
+
+E = TypeVar("E", bound=Served)
+E_co = TypeVar("E_co", bound=Served, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Wired:
+class Wired(Generic[E_co]):
     """The parts of a server, put together. `management` is this process's own, or asks the supervisor of all of them."""
 
-    engine: LocalEngine
+    engine: E_co
     metrics: Metrics
     management: Management
     dispatcher: Dispatcher
@@ -83,12 +91,8 @@ def engine_of(settings: Settings, metrics: Metrics) -> LocalEngine:
     return LocalEngine(repository, metrics, models=settings.models, policy=policy, opening_seconds=settings.opening_seconds)
 
 
-def wire(settings: Settings, engine: LocalEngine, metrics: Metrics, *, management: Management | None = None) -> Wired:
-    """Put the routes on an engine: the one place where concrete classes are chosen.
-
-    `management` loads and unloads in place of the engine's own, which speaks for one process.
-    """
-    management = management or engine.management
+def wire(settings: Settings, engine: E, metrics: Metrics, *, management: Management) -> Wired[E]:
+    """Put the routes on an engine: the one place where concrete classes are chosen. `management` loads and unloads."""
     known = None if settings.keys is None else keys.read(settings.keys)
     access = Access(known, management_listener=settings.management_port is not None)
     limits = Limits(body_bytes=settings.max_body_bytes)
@@ -113,10 +117,18 @@ def check(settings: Settings) -> None:
         import flask  # noqa: F401 - whether it is there
 
 
-def wired_alone(settings: Settings) -> Wired:
+def wired_alone(settings: Settings) -> Wired[LocalEngine]:
     """Return a server that is this process and no other."""
     metrics = Metrics()
-    return wire(settings, engine_of(settings, metrics), metrics)
+    engine = engine_of(settings, metrics)
+    return wire(settings, engine, metrics, management=engine.management)
+
+
+def watch_alone(settings: Settings, wired: Wired[LocalEngine]) -> Watch | None:
+    """Return what watches the repository for a server that is this process and no other; None if that is not wished for."""
+    if not settings.watch_seconds:
+        return None
+    return Watch(Repository(settings.repository), wired.management, models=settings.models, seconds=settings.watch_seconds)
 
 
 def _manageable(settings: Settings, known: Keys | None) -> bool:
@@ -150,7 +162,7 @@ class FrontEnd:
     lane: Callable[[asyncio.AbstractEventLoop], Lane]
 
 
-def front_end(frontend: str, wired: Wired) -> FrontEnd:
+def front_end(frontend: str, wired: Wired[Served]) -> FrontEnd:
     """Return the chosen front end; its framework is imported here and not before."""
     if frontend == "flask":
         from serving.frontends.flask_app import create_app as create_flask_app
@@ -168,23 +180,29 @@ def front_end(frontend: str, wired: Wired) -> FrontEnd:
 def serve(
     settings: Settings,
     front: FrontEnd,
-    wired: Wired,
+    wired: Wired[Served],
     listeners: Sequence[socket.socket],
     *,
+    load: Callable[[], None],
     tls: ssl.SSLContext | None = None,
-    load: Callable[[], None] | None = None,
+    begin: Callable[[], Awaitable[None]] | None = None,
+    watch: Watch | None = None,
+    spread: Spread | None = None,
     patient: bool = False,
 ) -> int:
     """Run a front end until a signal has come and everything accepted has been answered; return the exit code.
 
-    `load` opens the models, beside the front end, which already answers that it is alive and not yet ready. `patient`: a
-    second SIGTERM does not hurry, as a service manager may signal all processes of a server, and its supervisor does too.
+    `load` opens the models, beside the front end, which already answers that it is alive and not yet ready. `begin` is
+    awaited on the event loop before it listens. `spread` shares connections with other processes. `patient`: a second
+    SIGTERM does not hurry, as a service manager may signal all processes of a server, and its supervisor does too.
     """
     health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
     health.watch(end)
     server = Server(
         front.app,
         limits=wired.limits,
+        on_start=begin,
+        spread=spread,
         on_stop=wired.engine.drain,
         on_tick=lambda: server.stop() if health.look() else None,
         drain_delay_seconds=settings.drain_delay_seconds,
@@ -197,12 +215,13 @@ def serve(
         # uvicorn's own handlers come and go with its loop; a signal before or after that must not kill either.
         signal.signal(number, server.handle_exit)
     make_room(wired.limits)
-    watch = _watch(settings, wired)
+    if watch is not None:
+        watch.start()
     # What is here by now, modules and routes, stays to the end. With it a full collection holds up every request for some
     # 40 ms, without it for 1 ms. Models come and go, so they are not among it.
     gc.collect()
     gc.freeze()
-    loading = threading.Thread(target=load or wired.engine.load_all, name="load", daemon=True)
+    loading = threading.Thread(target=load, name="load", daemon=True)
     loading.start()
     server.run_on(listeners[0], management=listeners[1] if len(listeners) > 1 else None)
     if watch is not None:
@@ -237,13 +256,3 @@ def end(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _watch(settings: Settings, wired: Wired) -> Watch | None:
-    """Begin to watch the repository, if that is wished for and is not the supervisor's business."""
-    if not settings.watch_seconds or wired.management is not wired.engine.management:
-        return None
-    repository, seconds = Repository(settings.repository), settings.watch_seconds
-    watch = Watch(repository, wired.management, models=settings.models, seconds=seconds)
-    watch.start()
-    return watch

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
         default=None, description="models to serve, as a,b; default: all"
     )
     workers: int = Field(default=1, ge=1, le=256, description="processes that answer, each with every model")
+    frontends: int = Field(
+        default=0, ge=0, le=255, description="processes that answer, with one engine for all of them; 0: each has its own"
+    )
     watch_seconds: float = Field(
         default=0.0, ge=0, le=86_400, description="how often to look for changes in the repository and load them; 0: never"
     )
@@ -77,6 +80,11 @@ class Settings(BaseSettings):
     def _guard(self) -> Self:
         if self.management and self.keys is None and self.management_port is None and self.host not in _LOOPBACK:
             raise ValueError(f"management without keys needs a loopback address to listen on, not {self.host}")
+        if self.frontends and self.workers > 1:
+            raise ValueError(
+                f"frontends: expected 0 with workers {self.workers}, each of which has an engine of its own, "
+                f"found {self.frontends}"
+            )
         if self.management_port is not None and not self.management and self.keys is None:
             raise ValueError("management_port needs management, or keys of which one has the scope manage")
         if (self.tls_certificate is None) != (self.tls_key is None):

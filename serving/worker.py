@@ -4,6 +4,7 @@ It listens on sockets it has inherited, counts in memory it shares, and is manag
 given and whose first message tells it all the rest.
 """
 
+import functools
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from serving.counters import Counters
 from serving.engine.delegate import Delegate
+from serving.engine.deputy import Deputy
 from serving.engine.link import Link
 from serving.engine.local import LocalEngine
 from serving.engine.wanted import Wanted
@@ -22,6 +24,7 @@ from serving.metrics import Metrics
 from serving.observers import ObserverError
 from serving.process import Wired, begin_logging, end, engine_of, front_end, serve, tls_of, wire
 from serving.settings import Settings
+from serving.spread import Spread
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +42,15 @@ def main(words: Sequence[str]) -> int:
     if facts is None:  # the supervisor has ended in this very moment
         return CANNOT_FOLLOW
     settings = Settings(**facts["settings"])
-    begin_logging(settings, worker=facts["number"])
+    begin_logging(settings, who=f"worker={facts['number']}")
 
-    metrics = Metrics(Counters(descriptor=facts["counters"]), region=facts["number"])
+    counters = Counters(descriptor=facts["counters"])
+    metrics = Metrics(counters, region=facts["number"])
     # Without a supervisor nobody would replace this process: it finishes what it has accepted, and ends.
     engine = engine_of(settings, metrics)
-    delegate = Delegate(link, engine.management, on_end=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    life = engine.management
+    ends = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    delegate = Delegate(link, known=life.known, obey=Deputy(link, life).obey, on_end=ends)
     try:
         wired = wire(settings, engine, metrics, management=delegate)
     except (KeysError, ObserverError) as error:  # a file has changed since the supervisor read it
@@ -66,10 +72,19 @@ def main(words: Sequence[str]) -> int:
             return CANNOT_FOLLOW
     listeners = [socket.socket(fileno=descriptor) for descriptor in facts["listeners"]]
     front = front_end(settings.frontend, wired)
-    return serve(settings, front, wired, listeners, tls=tls_of(settings), load=begin, patient=True)
+    return serve(
+        settings,
+        front,
+        wired,
+        listeners,
+        tls=tls_of(settings),
+        load=begin,
+        spread=Spread(counters, facts["number"]),
+        patient=True,
+    )
 
 
-def _load(wired: Wired, wanted: Wanted) -> None:
+def _load(wired: Wired[LocalEngine], wanted: Wanted) -> None:
     """Open what is wanted, and meanwhile let the supervisor see that this process runs."""
     loading = threading.Thread(target=wired.engine.load_all, args=(wanted,), name="load", daemon=True)
     loading.start()

@@ -40,13 +40,39 @@ PROGRAMS = {"baseline.py"}
 
 #: Inside serving, from the outside in; each may import its own layer and those after it.
 LAYERS = (
-    ("command", "supervisor", "worker", "process", "health", "control_plane", "observers", "settings", "new_key"),
+    (
+        "command",
+        "supervisor",
+        "child",
+        "worker",
+        "engine_process",
+        "frontend_process",
+        "process",
+        "health",
+        "control_plane",
+        "observers",
+        "settings",
+        "new_key",
+    ),
     ("frontends", "access_log", "telemetry"),
     ("protocols", "limits"),
     ("access",),
     ("engine",),
     ("backends", "model_config", "config_file", "triton_config", "protobuf_fields", "protobuf_text"),
-    ("wire", "metrics", "exposition", "readings", "figures", "counters", "errors", "request", "keys", "gpu", "line_writer"),
+    (
+        "wire",
+        "metrics",
+        "exposition",
+        "readings",
+        "figures",
+        "counters",
+        "errors",
+        "request",
+        "keys",
+        "gpu",
+        "line_writer",
+        "spread",
+    ),
 )
 
 #: The same for `models/*.py`, the files that serving may use: what they may import besides the standard library and numpy.
@@ -63,7 +89,7 @@ RUNS = {"subprocess", "multiprocessing", "pty", "runpy", "code", "codeop", "ctyp
 FORBIDDEN_IN_SERVING = UNPICKLES | FETCHES | RUNS
 
 #: Who may nevertheless, and why: the supervisor's processes are `sameway serve` itself.
-ALLOWED_IN_SERVING = {("serving/supervisor.py", "subprocess"), ("serving/supervisor.py", "multiprocessing")}
+ALLOWED_IN_SERVING = {("serving/child.py", "subprocess")}
 
 #: Calls that turn data into code, or run it.
 FORBIDDEN_CALLS = {

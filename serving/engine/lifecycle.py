@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ from serving.engine.openings import Openings, OpeningTooLong
 from serving.engine.replay import ReplayError
 from serving.engine.served import Lenders, ServedVersion
 from serving.engine.statuses import Statuses
-from serving.engine.table import Table
-from serving.engine.wanted import Wanted, wanted_versions
-from serving.errors import ModelNotFound, ModelNotReady
+from serving.engine.table import ServedModel, Table
+from serving.engine.wanted import Wanted, published, require, wanted_versions
+from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,11 @@ class Prepared:
     wanted: tuple[int, ...]
     versions: Mapping[int, ServedVersion]
     opened: tuple[ServedVersion, ...]
+
+
+#: Tells front ends in other processes, which ask for what they know of, which versions of a model are served from now on.
+#: It blocks until no request for another one can come from them any more.
+Announce = Callable[[str, ServedModel | None], None]
 
 
 class Lifecycle:
@@ -75,6 +80,11 @@ class Lifecycle:
         self._unfinished: list[ServedVersion] = []
         #: Held by whoever replaces the table.
         self._change = threading.Lock()
+        self._announce: Announce | None = None
+
+    def announce_by(self, announce: Announce) -> None:
+        """Announce what is served, before anything that was served instead is closed."""
+        self._announce = announce
 
     def load_all(self, wanted: Wanted | None = None) -> None:
         """Open the versions wanted, by default by every model's configuration; a model not among them stays unloaded.
@@ -143,17 +153,8 @@ class Lifecycle:
         """Raise ModelNotFound unless the repository has such a model; one that is new there becomes known."""
         if self.status.knows(model):
             return
-        if self._only is not None or not self._published(model):
-            raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
+        require(self._repository, model, only=self._only)
         self.status.set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
-
-    def _published(self, model: str) -> bool:
-        """Tell whether the repository has a model; raise ModelNotReady where it cannot be read."""
-        try:
-            return model in self._repository.models()
-        except RepositoryError as error:
-            log.error("event=repository_unreadable reason=%r", str(error))
-            raise ModelNotReady("the model repository cannot be read", retry_after_seconds=1) from error
 
     def _load_first(self, name: str, wanted: tuple[int, ...] | None) -> None:
         """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
@@ -239,10 +240,7 @@ class Lifecycle:
     def _commit(self, prepared: Prepared) -> None:
         """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""
         name = prepared.model
-        with self._change:
-            before = self.table.versions(name)
-            if not self._closed:
-                self.table = self.table.with_model(name, prepared.versions)
+        before = self._serve(name, prepared.versions)
         if self._closed:  # while these versions were being opened, so nobody has asked them anything
             for version in prepared.opened:
                 version.close(drain_seconds=1.0)
@@ -260,6 +258,28 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None and status.version not in prepared.wanted:
                 self.status.forget(name, status.version)
+        self._tell_all(name)
+
+    def _serve(self, name: str, versions: Mapping[int, ServedVersion]) -> Mapping[int, ServedVersion]:
+        """Let requests find these versions of a model and no others; return those that were found before."""
+        announce = self._announce
+        with self._change:
+            before = self.table.versions(name)
+            if self._closed:
+                return before
+            # Whoever is still to be told asks for the versions that he knows of: until then both are there.
+            self.table = self.table.with_model(name, versions if announce is None else {**before, **versions})
+        if announce is not None:
+            announce(name, Table().with_model(name, versions).model(name))
+            with self._change:
+                if not self._closed:
+                    self.table = self.table.with_model(name, versions)
+        return before
+
+    def _tell_all(self, name: str) -> None:
+        """Let all front ends know the states too, which they have been told before this, before it is said to be done."""
+        if self._announce is not None:
+            self._announce(name, self.table.model(name))
 
     def _discard(self, prepared: Prepared) -> None:
         served = self.table.versions(prepared.model)
@@ -268,9 +288,7 @@ class Lifecycle:
 
     def _unload(self, name: str) -> None:
         """Stop serving a model, finish what it accepted, and free it."""
-        with self._change:
-            versions = self.table.versions(name)
-            self.table = self.table.with_model(name, {})
+        versions = self._serve(name, {})
         for version in versions.values():
             self.tell(version, State.UNLOADING, "finishing what was accepted")
         for version in versions.values():
@@ -278,10 +296,11 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None:
                 self.status.forget(name, status.version)
-        if self._published(name):
+        if published(self._repository, name):
             self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
         else:
             self.status.forget_model(name)
+        self._tell_all(name)
         log.info("event=unloaded model=%s", name)
 
     def _close_unused(self, number: int, version: ServedVersion, served: Mapping[int, ServedVersion]) -> None:

@@ -14,7 +14,7 @@ from serving.engine.lifecycle import Lifecycle
 from serving.engine.served import ServedVersion
 from serving.engine.statistics import ModelStatistics, statistics_of
 from serving.engine.wanted import Wanted
-from serving.errors import InvalidInput, ModelNotFound, ModelNotReady
+from serving.errors import InvalidInput, ModelNotReady
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig
 from serving.request import InferRequest, InferResponse
@@ -184,16 +184,7 @@ class LocalEngine:
             if served.hangs:
                 raise ModelNotReady(f"model {model!r} is not ready: {served.hangs}")
             return served
-        if not self._life.status.knows(model):
-            raise ModelNotFound(f"model: expected one of this server's models, found {model!r:.150}", field="model")
-        status = self._life.status.get(model, version)
-        newest = self._life.status.get(model, None)
-        if status is None and newest is not None and newest.version is None and newest.state is State.LOADING:
-            status = newest  # which versions it has is not known yet
-        if status is None:
-            raise ModelNotFound(f"version: model {model!r} is not served in version {version}", field="version")
-        retry = _RETRY_SECONDS if status.state in (State.LOADING, State.UNLOADING) else None
-        raise ModelNotReady(f"model {model!r} is not ready: {status.reason or 'being replaced'}", retry_after_seconds=retry)
+        raise self._life.status.absence(model, version)
 
     def _hangs(self, served: ServedVersion, *, hangs: bool) -> None:
         """Say in a version's state that a batch hangs, or that it has ended after all."""

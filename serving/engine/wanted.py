@@ -1,10 +1,14 @@
 """Which versions of a model are to be served: its policy, applied to what is published. Opens nothing."""
 
+import logging
 from collections.abc import Collection, Mapping
 
 from models.repository import Repository, RepositoryError
 from serving.engine.finding import config_of
+from serving.errors import ModelNotFound, ModelNotReady
 from serving.model_config import ConfigError
+
+log = logging.getLogger(__name__)
 
 #: Model → the versions to be served; None where that is for whoever loads it to find out, and to say what is wrong with it.
 Wanted = Mapping[str, tuple[int, ...] | None]
@@ -16,6 +20,21 @@ def wanted_versions(repository: Repository, model: str) -> tuple[int, ...]:
     if not published:
         raise RepositoryError("no version of it is published")
     return config_of(repository, model).versions.choose(published)
+
+
+def published(repository: Repository, model: str) -> bool:
+    """Tell whether a repository has a model; raise ModelNotReady where it cannot be read."""
+    try:
+        return model in repository.models()
+    except RepositoryError as error:
+        log.error("event=repository_unreadable reason=%r", str(error))
+        raise ModelNotReady("the model repository cannot be read", retry_after_seconds=1) from error
+
+
+def require(repository: Repository, model: str, *, only: Collection[str] | None) -> None:
+    """Raise ModelNotFound unless a repository has a model; or for any new one where `only` some are to be served."""
+    if only is not None or not published(repository, model):
+        raise ModelNotFound(f"model: expected one of the repository's models, found {model!r:.150}", field="model")
 
 
 def wanted_of_all(repository: Repository, models: Collection[str] | None) -> dict[str, tuple[int, ...] | None]:

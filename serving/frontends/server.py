@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from serving.frontends.handshakes import Handshakes
 from serving.frontends.http_edge import HttpEdge
 from serving.frontends.shared import Process
 from serving.limits import Limits
+from serving.spread import Spread
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,14 @@ class Server(uvicorn.Server):
         tls: ssl.SSLContext | None = None,
         patient: bool = False,
         lane: Callable[[asyncio.AbstractEventLoop], Lane] | None = None,
+        on_start: Callable[[], Awaitable[None]] | None = None,
+        spread: Spread | None = None,
     ) -> None:
-        """`patient`: a second SIGTERM does not cut the drain delay short. `lane` takes requests for models past the app."""
+        """`patient`: a second SIGTERM does not cut the drain delay short. `on_start` is awaited before it listens.
+
+        `lane` takes requests for models past the app. `spread` is there where other processes take connections from the
+        same listeners.
+        """
         process = Process(limits)
         config = uvicorn.Config(
             app,
@@ -65,6 +72,9 @@ class Server(uvicorn.Server):
         self._limits = limits
         self._process = process
         self._make_lane = lane
+        self._on_start = on_start
+        self._spread = spread
+        self._accepting: list[Handshakes] = []
         self._on_stop = on_stop
         self._on_tick = on_tick
         self._drain_seconds = drain_seconds
@@ -89,8 +99,11 @@ class Server(uvicorn.Server):
         if self._make_lane is not None:
             self._process.lane = self._make_lane(asyncio.get_running_loop())
         await super().startup([])
+        if self._on_start is not None:
+            await self._on_start()
+        self._on_tick()  # others are to know that this process runs
         for listener in sockets or ():
-            await self._accept(listener)
+            self._accept(listener)
             self._lines.append(listener.dup())
             host, port = listener.getsockname()[:2]
             event = "managing" if (host, port) == self._process.management else "listening"
@@ -116,16 +129,24 @@ class Server(uvicorn.Server):
             await self._process.lane.interrupt()
             await asyncio.sleep(0)  # what was just written goes out
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Accept connections as uvicorn does, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
-        tls = self.config.ssl
-        if tls is not None:
-            seconds = self._limits.head_seconds
-            handshakes = Handshakes(listener, self._edge, tls, seconds=seconds, crowded=self._crowded)
-            self.servers.append(handshakes)  # type: ignore[arg-type]  # uvicorn closes it, and no more
-            return
-        server = await asyncio.get_running_loop().create_server(self._edge, sock=listener, backlog=self.config.backlog)
-        self.servers.append(server)
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept connections, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
+        accepting = Handshakes(
+            listener,
+            self._edge,
+            self.config.ssl,
+            seconds=self._limits.head_seconds,
+            crowded=self._crowded,
+            connections=self._connections,
+            spread=self._spread,
+        )
+        self._accepting.append(accepting)
+        self.servers.append(accepting)  # type: ignore[arg-type]  # uvicorn closes it, and no more
+
+    def _connections(self) -> int:
+        """Return how many sockets of clients there are."""
+        connections = self.server_state.connections
+        return len(connections) + sum(accepting.begun(connections) for accepting in self._accepting)
 
     def _crowded(self, handshakes: int) -> bool:
         """Tell whether there are so many sockets that one more is not even told so; the edge counts in the same way."""
@@ -164,6 +185,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Look, ten times a second, whether it is time to stop; and let others look whether all is well."""
         self._on_tick()
+        if self._spread is not None and self._stop_at is None:
+            self._spread.say(self._connections())
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)

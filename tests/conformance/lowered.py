@@ -10,6 +10,7 @@ import socket
 import threading
 from pathlib import Path
 
+from serving.engine.local import LocalEngine
 from serving.frontends import fastapi_app, flask_app
 from serving.frontends.lane import DirectLane
 from serving.frontends.server import Server
@@ -51,7 +52,7 @@ def main() -> None:
     wired.engine.close(drain_seconds=1)
 
 
-def _front(frontend: str, wired: Wired, limits: Limits) -> FrontEnd:
+def _front(frontend: str, wired: Wired[LocalEngine], limits: Limits) -> FrontEnd:
     if frontend == "flask":
         endpoint = WsgiEndpoint(flask_app.create_app(wired.dispatcher), wired.dispatcher, limits)
         return FrontEnd(endpoint, endpoint.lane)

@@ -1,4 +1,6 @@
-"""The same request gets the same answer from FastAPI and from Flask: status, headers and body, over every table."""
+"""The same request gets the same answer, status, headers and body, over every table: from FastAPI and from Flask, and from
+front ends that share an engine in a process of its own.
+"""
 
 import re
 from collections.abc import Mapping
@@ -28,8 +30,22 @@ def both(pytestconfig: pytest.Config, servers: Servers, repository: Path) -> Map
 
 @pytest.mark.parametrize("table", TABLES)
 def test_both_front_ends_say_the_same(both: Mapping[str, Server], table: str) -> None:
-    differences = []
-    connections = {name: Connection(server) for name, server in both.items()}
+    assert not (found := _differences(both, table)), found[:5]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_front_ends_that_share_an_engine_say_what_one_with_its_own_says(
+    both: Mapping[str, Server], servers: Servers, repository: Path, table: str
+) -> None:
+    flags = ("--repository", str(repository), "--frontends", "2")
+    shared = servers.get("fastapi, 2 front ends", *flags, "--frontend", "fastapi")
+    assert not (found := _differences({"own": both["fastapi"], "shared": shared}, table)), found[:5]
+
+
+def _differences(servers: Mapping[str, Server], table: str) -> list[tuple[object, ...]]:
+    """Return each case of a table to which two servers say other things, with what they say."""
+    differences: list[tuple[object, ...]] = []
+    connections = {name: Connection(server) for name, server in servers.items()}
     try:
         for case in TABLES[table]:
             for method in (case.method, "HEAD") if case.method == "GET" else (case.method,):
@@ -39,7 +55,7 @@ def test_both_front_ends_say_the_same(both: Mapping[str, Server], table: str) ->
     finally:
         for connection in connections.values():
             connection.close()
-    assert not differences, differences[:5]
+    return differences
 
 
 def _said(connection: Connection, case: Case, method: str) -> tuple[int, Mapping[str, str], bytes]:

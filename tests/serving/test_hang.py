@@ -84,3 +84,34 @@ def test_a_model_whose_values_decide_how_long_it_takes_is_never_run_by_the_event
             assert server.ask("POST", "/v2/models/toy/infer", infer_body(toys.images(1))).status == 200
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("frontend", ["fastapi", "flask"])
+def test_an_engine_of_several_front_ends_is_replaced_and_they_stay(repository: Path, frontend: str) -> None:
+    flags = ("--frontend", frontend, "--hang-exit-seconds", "1.5", "--drain-delay-seconds", "0")
+    server = LiveServer(repository, "--frontends", "2", *flags).ready()
+    try:
+        with server.connect() as running, server.connect() as waiting:
+            running.send(count_to(10**15))
+            server.until(lambda: server.value("sameway_in_flight") == 1, "running")
+            waiting.send(count_to(3))
+            server.until(lambda: server.ask("GET", "/v2/health/live").status == 503, "reported")
+            assert server.ask("GET", "/v2/models/counting/ready").status == 503
+            with server.connect() as late:
+                answer = late.send(count_to(3)).answer()
+                assert answer.json()["error"] == "model 'counting' is not ready: a batch runs for more than 0.3 s"
+            assert server.ask("POST", "/v2/models/toy/infer", infer_body(toys.images(1))).status == 200, "others go on"
+            for connection in (running, waiting):
+                answer = connection.answer()
+                assert (answer.status, answer.json()["code"]) == (503, "model_not_ready")
+            server.until(lambda: sum("event=loaded" in line for line in server.log) == 2, "replaced")
+            server.until(lambda: server.ask("GET", "/v2/models/counting/ready").status == 200, "ready")
+            for connection in (running, waiting):
+                assert connection.send(count_to(3)).answer().status == 200, "the same connection"
+        ended = [line for line in server.log if "_ended " in line]
+        assert [re.search(r"event=(\w+) .* exit_code=(-?\d+)", line).groups() for line in ended] == [  # type: ignore[union-attr]
+            ("engine_ended", str(HANGS))
+        ]
+        assert server.stop() == 0
+    finally:
+        server.kill()

@@ -23,7 +23,7 @@ class Engine:
 @pytest.mark.parametrize(("seconds", "ends"), [(0.0, False), (5.0, False), (5.1, True)])
 def test_a_process_ends_once_its_backend_hangs_for_too_long(seconds: float, ends: bool) -> None:
     engine = Engine()
-    health = Health(engine, Metrics(), exit_seconds=5.0)  # type: ignore[arg-type]
+    health = Health(engine, Metrics(), exit_seconds=5.0)
     assert not health.look()
     engine.seconds = seconds
     assert health.look() is ends
@@ -36,7 +36,7 @@ def test_where_the_loop_hangs_with_its_backend_a_thread_ends_the_process() -> No
     engine = Engine()
     ended: list[int] = []
     done = threading.Event()
-    health = Health(engine, Metrics(), exit_seconds=0.05)  # type: ignore[arg-type]
+    health = Health(engine, Metrics(), exit_seconds=0.05)
 
     def end(code: int) -> None:
         ended.append(code)
@@ -52,7 +52,7 @@ def test_where_the_loop_hangs_with_its_backend_a_thread_ends_the_process() -> No
 def test_a_loop_that_looks_ends_the_process_itself() -> None:
     engine = Engine()
     ended: list[int] = []
-    health = Health(engine, Metrics(), exit_seconds=60.0)  # type: ignore[arg-type]
+    health = Health(engine, Metrics(), exit_seconds=60.0)
     health.watch(ended.append, every_seconds=0.001)
     engine.seconds = 61.0
     assert health.look()

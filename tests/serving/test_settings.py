@@ -84,3 +84,15 @@ def test_settings_cannot_be_changed() -> None:
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_says_what_it_is_for(name: str) -> None:
     assert Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize("number", ["-1", "256", "two"])
+def test_front_ends_are_so_many(number: str) -> None:
+    with pytest.raises(ValidationError, match="frontends"):
+        settings(frontends=number)
+
+
+def test_front_ends_and_workers_are_two_ways_and_not_one() -> None:
+    assert settings(frontends=4).workers == 1
+    with pytest.raises(ValidationError, match=r"frontends: expected 0 with workers 2, .*, found 3"):
+        settings(frontends=3, workers=2)

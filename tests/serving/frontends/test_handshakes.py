@@ -39,7 +39,9 @@ def test_a_socket_too_many_is_closed_at_once_and_the_others_are_not(tmp_path: Pa
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         tls = context_of(certificate, key, None)
-        handshakes = Handshakes(listener, Echo, tls, seconds=PATIENCE, crowded=lambda under_way: under_way >= 2)
+        handshakes = Handshakes(
+            listener, Echo, tls, seconds=PATIENCE, crowded=lambda under_way: under_way >= 2, connections=lambda: 0
+        )
         assert await asyncio.to_thread(_says, port, certificates.client(certificate)) == b"hi"
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
         for one in silent:
