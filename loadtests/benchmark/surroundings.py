@@ -1,0 +1,46 @@
+"""What figures depend on besides the servers: the machine, and the versions of what ran on it."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from loadtests.benchmark.side import FRAMEWORK, Side
+
+_PACKAGES = ("fastapi", "flask", "gunicorn", "numpy", "onnxruntime", "orjson", "starlette", "uvicorn", "uvloop", "httptools")
+
+
+def surroundings(generator: str, sides: Sequence[Side] = ()) -> dict[str, object]:
+    """Return it, with the versions of the frameworks among the sides."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "wrk": generator,
+        **{name: version(name) for name in _PACKAGES},
+        "frameworks": {side.name: _version(side) for side in sides if side.family == FRAMEWORK},
+    }
+
+
+def machine(around: dict[str, object]) -> str:
+    """Return the machine in words."""
+    return f"{around['processor']}, {around['cores']} cores, {around['memory_gb']} GB, {around['system']}"
+
+
+def _version(side: Side) -> str:
+    """Return which version of a framework its environment holds, as the package says that is called like the side."""
+    package = side.name.partition(",")[0].lower()
+    asks = f"import importlib.metadata as found; print(found.version({package!r}))"
+    said = subprocess.run([side.command[0], "-c", asks], capture_output=True, text=True, check=False)  # noqa: S603
+    return said.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
