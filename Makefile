@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
-.PHONY: scoreboard long bench proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
+.PHONY: scoreboard long bench bench-peers proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
 
 MINUTES ?= 30
 
@@ -89,8 +89,12 @@ long: install  ## tests that show at length what shorter ones show
 export-suite: install  ## 45 small modules, exported in every format; faults planted in each: all noticed, no false alarm
 	$(BIN)/python -m tests.export.suite --json runs/export-suite.json
 
-bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
-	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
+bench: install  ## CPU per request, beside a bare function around the same session and what was recorded; needs wrk (1 minute)
+	$(BIN)/python -m loadtests.benchmark check
+
+bench-peers: install  ## other people's servers and this one in one run, into docs/performance.md; needs wrk (40 minutes)
+	$(BIN)/python -m loadtests.benchmark.peers.environments
+	$(BIN)/python -m loadtests.benchmark compare --peers .venv-peers --json runs/benchmark.json --write-docs
 
 scoreboard: install  ## every model trained, exported and scored beside a simpler method: the table of docs/models.md (15 minutes)
 	$(BIN)/python scoreboard.py

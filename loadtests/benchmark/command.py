@@ -76,11 +76,11 @@ def _compare(arguments: argparse.Namespace) -> int:
     from loadtests.benchmark.surroundings import surroundings
     from loadtests.benchmark.turns import Plan, Turns
 
-    works = tuple(work for work in WORKS if not arguments.works or any(word in str(work) for word in arguments.works))
+    offered = [work for work in WORKS if work.model in arguments.models]
+    works = tuple(work for work in offered if not arguments.works or any(word in str(work) for word in arguments.works))
     if not works:
-        raise CannotRun(
-            f"--works: expected words of {', '.join(repr(str(work)) for work in WORKS)}, found {arguments.works}"
-        )
+        names = ", ".join(repr(str(work)) for work in offered)
+        raise CannotRun(f"--works: expected words of {names}, found {arguments.works}")
     sides, absent = field.gather(environments=arguments.peers, against=arguments.against, names=arguments.sides)
     for one in absent:
         _tell(f"left out: {one.side}: {one.reason}")
@@ -151,6 +151,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     compare.add_argument("--rounds", type=_positive, default=5, help="how often each server has its turn (5)")
     compare.add_argument("--seconds", type=_positive, default=2, help="how long each turn is (2)")
     compare.add_argument("--sides", nargs="+", help="words, of which a server's name holds one (all)")
+    compare.add_argument("--models", nargs="+", choices=(SMALL, LARGE), default=[SMALL, LARGE])
     compare.add_argument("--works", nargs="+", help="words, of which a kind of work holds one, as 'JSON, 16' (all)")
     compare.add_argument("--peers", type=Path, help="the folder of the peers' environments (no peers)")
     compare.add_argument("--against", type=Path, help="another checkout of this project, to be measured too")

@@ -34,6 +34,11 @@ class Running:
         self._process = process
         self._log = log
 
+    @property
+    def pid(self) -> int:
+        """The first process of the server."""
+        return self._process.pid
+
     def verify(self, exchange: Exchange, expected: Array) -> None:
         """Raise CannotRun unless the server answers as the model itself does."""
         try:
@@ -89,9 +94,14 @@ class Running:
         self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
-        for pid, started in members.items():
-            if started is not None and tree.started(pid) == started:
+        end = time.monotonic() + _STOP_SECONDS
+        while left := [pid for pid, started in members.items() if started and tree.started(pid) == started]:
+            for pid in left:
                 _signal(pid, signal.SIGKILL)
+            if time.monotonic() > end:
+                break
+            self._process.poll()  # so that it is no longer there once it has ended
+            time.sleep(_LOOK_SECONDS)
         self._process.wait()
 
     def _ask(self, exchange: Exchange) -> tuple[int, dict[str, str], bytes]:

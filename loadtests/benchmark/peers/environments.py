@@ -20,6 +20,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements")
 #: beside it that says why it could not be made.
 COMPLETE, FAILED = "complete", ".failed"
 
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
 
 def make(requirements: Path, folder: Path) -> str | None:
     """Make the environment of one peer, if it is not there in these versions; return why it cannot be, or None."""
@@ -31,8 +33,9 @@ def make(requirements: Path, folder: Path) -> str | None:
     shutil.rmtree(environment, ignore_errors=True)
     python = environment / "bin" / "python"
     for words in (
-        [sys.executable, "-m", "venv", str(environment)],
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)],
+        # Our pip installs into it, so that it needs none of its own.
+        [sys.executable, "-m", "venv", "--without-pip", str(environment)],
+        [*_PIP, "--python", str(python), "install", "--quiet", "-r", str(requirements)],
     ):
         done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
         if done.returncode != 0:

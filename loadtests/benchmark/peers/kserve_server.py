@@ -28,9 +28,15 @@ class Benchmark(kserve.Model):  # type: ignore[misc]  # the package is not typed
             found = run(self._session, np.array(payload["instances"], np.float32))
             return {"predictions": found.tolist()}
         found = run(self._session, payload.inputs[0].as_numpy())
-        output = InferOutput(name=OUTPUT, shape=list(found.shape), datatype="FP32")
-        output.set_data_from_numpy(found, binary_data=payload.inputs[0].data is None)
-        return InferResponse(response_id=payload.id or "0", model_name=MODEL, infer_outputs=[output])
+        output = InferOutput(name=OUTPUT, shape=list(found.shape), datatype="FP32", data=found)
+        return InferResponse(
+            # Its answer must have an id, even where the request has none.
+            response_id=payload.id or "0",
+            model_name=MODEL,
+            infer_outputs=[output],
+            requested_outputs=payload.request_outputs,
+            use_binary_outputs=payload.use_binary_outputs,
+        )
 
 
 class _OnLoopback(RESTServerMultiProcess):  # type: ignore[misc]  # the package is not typed here
