@@ -9,7 +9,7 @@
   python -m loadtests.benchmark show runs/benchmark.json --write-docs            an earlier run, once more
 
 Answers are compared with those of the session itself before, between and after. Exit codes: 0 it was measured, 1 `check`
-found a regression, 2 it could not be measured.
+found a regression, 2 it could not be measured, or not all of it but for frameworks that failed.
 """
 
 import argparse
@@ -60,6 +60,8 @@ def _check(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         turns = Turns(check.plan(rounds=arguments.rounds), folder=Path(folder), generator=generator, tell=_tell)
         check.measure(turns, arguments.frontends)
+    if turns.measured.failures:
+        raise CannotRun(turns.measured.failures[0])
     findings = Findings(surroundings(wrk.version(generator)), tuple(turns.measured.rounds), (), (), ())
     costs = check.costs(findings, recorded)
     print(check.tell(costs))
@@ -93,14 +95,17 @@ def _compare(arguments: argparse.Namespace) -> int:
     findings = Findings(
         surroundings(wrk.version(generator), sides),
         tuple(found.rounds),
-        tuple(found.footprints),
+        tuple(found.footprints.values()),
         tuple(found.raw),
         (*absent, *found.absent),
     )
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(findings.as_json(), indent=1) + "\n", encoding="utf-8")
-    return _present(findings, write_docs=arguments.write_docs)
+    _present(findings, write_docs=arguments.write_docs)
+    if found.failures:
+        raise CannotRun("\n".join(found.failures))
+    return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -110,16 +115,16 @@ def _show(arguments: argparse.Namespace) -> int:
         findings = Findings.from_json(json.loads(arguments.file.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
         raise CannotRun(f"{arguments.file}: expected what `compare --json` writes, found {error!r}") from error
-    return _present(findings, write_docs=arguments.write_docs)
+    _present(findings, write_docs=arguments.write_docs)
+    return 0
 
 
-def _present(findings: "Findings", *, write_docs: bool) -> int:
+def _present(findings: "Findings", *, write_docs: bool) -> None:
     from loadtests.benchmark import page
 
     print(page.text(findings))
     if write_docs:
         page.write(findings)
-    return 0
 
 
 def _generator() -> str:

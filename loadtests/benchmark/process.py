@@ -22,6 +22,9 @@ HOST = "127.0.0.1"
 _START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.05
+#: An executing thread takes a whole core, on a crowded machine less; a server that polls while it waits, a quarter.
+_SETTLE_SECONDS = 5.0
+_IDLE_SHARE = 0.3
 _LOG_LINES = 12
 
 
@@ -78,7 +81,13 @@ class Running:
         return tree.peak_bytes(self._process.pid)
 
     def pause(self) -> None:
-        """Stop every process of the server where it is, the first one first, so that none sees another one missing."""
+        """Stop every process of the server, the first one first, so that none sees another one missing.
+
+        Before, what clients have left behind is finished: a batch stopped in the middle would look as if it hung.
+        """
+        end = time.monotonic() + _SETTLE_SECONDS
+        while self.idle_share(_LOOK_SECONDS) > _IDLE_SHARE and time.monotonic() < end:
+            pass
         for pid in tree.pids(self._process.pid):
             _signal(pid, signal.SIGSTOP)
 

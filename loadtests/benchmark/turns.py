@@ -3,7 +3,7 @@
 A machine's speed drifts by more than servers differ, so what is compared has to be measured within seconds of each other.
 Starting each server for its turn would put half a minute between them. Left running beside the others they would disturb,
 for some poll while they wait: LitServe takes up to a whole core. So each is stopped with SIGSTOP outside its turn: it keeps
-its memory and connections, and uses nothing. After SIGCONT it has to answer rightly once before it is measured; watchdogs
+its memory and connections, and uses nothing. (What it was doing is finished first.) After SIGCONT it has to answer rightly once before it is measured; watchdogs
 that look at the clock find that their workers answer, for those go on first.
 """
 
@@ -45,9 +45,10 @@ class Measured:
     """What has been found so far."""
 
     rounds: list[Figures] = field(default_factory=list)
-    footprints: list[Footprint] = field(default_factory=list)
+    footprints: dict[tuple[str, str], Footprint] = field(default_factory=dict)  # by side and model
     raw: list[Raw] = field(default_factory=list)
     absent: list[Absent] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # of those absent, what is not a framework's own affair
 
 
 class Turns:
@@ -61,7 +62,7 @@ class Turns:
         self.measured = Measured()
 
     def measure(self, model: str, sides: Sequence[Side]) -> None:
-        """Measure them at all the work there is with a model; a framework that fails is left out, others raise CannotRun."""
+        """Measure them at all the work there is with a model; one that fails is left out from then on."""
         works = [work for work in self._plan.works if work.model == model]
         if not works:
             return
@@ -119,8 +120,8 @@ class Turns:
     def _weigh(self, server: "_Server", model: str) -> None:
         """Note what memory a server has held until now, in place of what was noted before."""
         name, peak_mb = server.side.name, server.process.peak_bytes() / 1e6
-        kept = [one for one in self.measured.footprints if (one.side, one.model) != (name, model)]
-        self.measured.footprints = [*kept, Footprint(name, server.side.family, model, peak_mb, server.idle_share)]
+        footprint = Footprint(name, server.side.family, model, peak_mb, server.idle_share)
+        self.measured.footprints[name, model] = footprint
 
     def _take_raw_turn(self, alone: RawSessions, work: Work, number: int) -> None:
         """Measure the session alone, at every batch size, and note the best of them as what this work could be."""
@@ -149,13 +150,13 @@ class Turns:
 
     @contextlib.contextmanager
     def _left_out(self, side: Side, work: Work | None, *, failed: set[Work] | None = None) -> Iterator[None]:
-        """Note that a framework fails, at one kind of work or altogether, and go on without; others must not fail."""
+        """Note that a side fails, at one kind of work or altogether, and go on without it: the other figures are as good."""
         try:
             yield
         except CannotRun as error:
-            if side.family != FRAMEWORK:
-                raise
             reason = str(error)
+            if side.family != FRAMEWORK:
+                self.measured.failures.append(reason)
             self.measured.absent.append(Absent(side.name, None if work is None else str(work), reason))
             self._tell(f"left out: {side.name}{'' if work is None else f', {work}'}: {reason}")
             if failed is not None and work is not None:

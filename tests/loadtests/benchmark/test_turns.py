@@ -1,0 +1,60 @@
+"""Who is measured when, on servers that are real, and what happens to one that fails."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtests.benchmark import bare_asgi, wrk
+from loadtests.benchmark.side import BARE, BY_HAND, FRAMEWORK, Side
+from loadtests.benchmark.turns import Plan, Turns
+from loadtests.benchmark.work import BINARY, JSON, SMALL, Work
+
+pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+
+WORK = Work(SMALL, 1, BINARY, 2)
+
+
+def turns(folder: Path, *, rounds: int = 1) -> tuple[Turns, list[str]]:
+    told: list[str] = []
+    plan = Plan((WORK,), rounds, seconds=1, idle_seconds=0.1, raw_seconds=0.1)
+    return Turns(plan, folder=folder, generator=wrk.find(), tell=told.append), told
+
+
+def test_sides_take_turns_and_another_one_is_first_in_every_round(tmp_path: Path) -> None:
+    one, told = turns(tmp_path, rounds=2)
+    bare = bare_asgi.side()
+    other = Side("other", BY_HAND, bare.command, bare.exchanges, bare.environment)
+    one.measure(SMALL, [bare, other])
+    found = one.measured
+    assert [(figures.side, figures.round) for figures in found.rounds] == [
+        (bare.name, 0),
+        ("other", 0),
+        ("other", 1),
+        (bare.name, 1),
+    ]
+    assert {footprint.family for footprint in found.footprints.values()} == {BARE, BY_HAND}
+    assert (found.absent, found.failures) == ([], [])
+    assert len(told) == 2 + 4
+    one.measure("larger", [bare])  # no work with it: nothing is started
+    assert len(told) == 2 + 4
+
+
+def test_sides_that_do_not_start_are_left_out_and_the_others_are_measured(tmp_path: Path) -> None:
+    one, _ = turns(tmp_path)
+    bare = bare_asgi.side()
+    words = (sys.executable, "-c", "raise SystemExit('no')")
+    broken = [Side(f"broken {family}", family, words, bare.exchanges) for family in (FRAMEWORK, BY_HAND)]
+    one.measure(SMALL, [*broken, bare])
+    assert [figures.side for figures in one.measured.rounds] == [bare.name]
+    reasons = [f"broken {family}: the server ended with code 1\nno" for family in (FRAMEWORK, BY_HAND)]
+    assert [(absent.work, absent.reason) for absent in one.measured.absent] == [(None, reason) for reason in reasons]
+    assert one.measured.failures == reasons[1:], "that a framework fails is its own affair"
+
+
+def test_a_side_does_what_it_can_be_asked(tmp_path: Path) -> None:
+    one, _ = turns(tmp_path)
+    bare = bare_asgi.side()
+    one.measure(SMALL, [Side("JSON only", FRAMEWORK, bare.command, {JSON: bare.exchanges[JSON]}, bare.environment)])
+    assert (one.measured.rounds, one.measured.absent) == ([], [])
