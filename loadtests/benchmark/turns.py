@@ -2,9 +2,9 @@
 
 A machine's speed drifts by more than servers differ, so what is compared has to be measured within seconds of each other.
 Starting each server for its turn would put half a minute between them. Left running beside the others they would disturb,
-for some poll while they wait: LitServe takes up to a whole core. So each is stopped with SIGSTOP outside its turn: it keeps
-its memory and connections, and uses nothing. (What it was doing is finished first.) After SIGCONT it has to answer rightly once before it is measured; watchdogs
-that look at the clock find that their workers answer, for those go on first.
+for some poll while they wait: LitServe takes up to a whole core. So each is stopped with SIGSTOP outside its turn, once it
+has finished what it was doing: it keeps its memory and connections, and uses nothing. After SIGCONT it has to answer rightly
+once before it is measured; watchdogs that look at the clock find that their workers answer, for those go on first.
 """
 
 import contextlib
@@ -109,6 +109,7 @@ class Turns:
             before = server.process.cpu_seconds()
             load = self._load(server, work, self._plan.seconds)
             spent = server.process.cpu_seconds() - before
+            server.verify(work)
             rate, cpu_us = load.requests / load.seconds, spent / load.requests * 1e6
             side = server.side
             self.measured.rounds.append(
