@@ -28,7 +28,7 @@ def gather(
         found, absent = [*found, *others], [*absent, *lacking]
     found += by_hand
     if environments is not None:
-        there, missing = peers.sides(environments)
+        there, missing = peers.sides(environments.absolute())
         found, absent = [*found, *there], [*absent, *missing]
     if names is None:
         return found, absent
