@@ -62,8 +62,8 @@ def opened(model: str, file: Path) -> Iterator[RawSessions]:
             process = subprocess.Popen(  # noqa: S603 - our own words
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
-            # Leaving closes its standard input, at whose end it ends, and waits for it.
             processes.append(stack.enter_context(process))
+            stack.callback(process.kill)  # it may be in the middle of a measurement that nobody waits for
             if process.stdout is None or process.stdout.readline() != "ready\n":
                 raise CannotRun(f"raw session: the process did not open {file}")
         yield RawSessions(model, processes)
