@@ -28,9 +28,10 @@ def text(findings: Findings) -> str:
     parts = [
         f"Measured on {around['date']}: {machine(around)}. Medians of {rounds} round{'s' if rounds > 1 else ''}.",
         "Versions: " + ", ".join(named) + ".",
-        "### Goals",
+        f"### Goals\n\n{tables.count_of_goals(findings)}",
         tables.of_goals(findings),
-        f"### By work\n\nA cell is rows/s · p50/p99 in ms · CPU in µs per row · rows/s beside `{MEASURE}`.",
+        "### By work\n\nA cell is images/s · p50/p99 of requests in ms · CPU in µs per image · images/s beside"
+        f" {MEASURE}. Where a request has 32 images, requests/s are a 32nd of it, and CPU per request is 32 times that.",
     ]
     groups = dict.fromkeys(row.work.group for row in rows)
     parts += [f"**{group[0].upper()}{group[1:]}**\n\n{tables.of_work(rows, group, MEASURE)}" for group in groups]

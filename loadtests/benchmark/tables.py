@@ -28,6 +28,13 @@ def of_goals(findings: Findings) -> str:
     return _table(lines)
 
 
+def count_of_goals(findings: Findings) -> str:
+    """Return in one sentence how many goals are met."""
+    found = [judge(goal, findings).met for goal in GOALS]
+    met, missed, unknown = (found.count(said) for said in (True, False, None))
+    return f"{met} of {len(found)} are met, {missed} missed, {unknown} not measured. Ratios are medians over the rounds."
+
+
 def of_footprints(findings: Findings) -> str:
     """Return the table of memory and idle processor time, of the small model."""
     lines = [["server", "peak MB", "idle, % of a core"], ["-", "-:", "-:"]]

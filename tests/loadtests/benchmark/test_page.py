@@ -48,6 +48,11 @@ def test_of_many_images_rows_are_told_and_sessions_have_no_latency() -> None:
 def test_every_goal_has_a_line_with_a_verdict() -> None:
     lines = tables.of_goals(FINDINGS).splitlines()[2:]
     assert len(lines) == len(GOALS)
+    met, missed, unknown = (
+        sum(line.endswith(f"| {said} |") for line in lines) for said in ("met", "**missed**", "not measured")
+    )
+    counted = f"{met} of {len(GOALS)} are met, {missed} missed, {unknown} not measured."
+    assert tables.count_of_goals(FINDINGS).startswith(counted)
     (json_64,) = [line for line in lines if "JSON, 64" in line and "≥ 2.30 ×" in line]
     assert "| <theirs> (best framework) | ≥ 2.30 × | 10.00 × | met |" in json_64
     (raw,) = [line for line in lines if RAW_TWO in line and "32 images" in line]
