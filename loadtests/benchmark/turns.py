@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from loadtests.benchmark import raw, wrk
 from loadtests.benchmark.figures import RAW_FAMILY, RAW_ONE, RAW_TWO, Figures, Footprint
@@ -21,6 +22,8 @@ from loadtests.benchmark.session import images, open_session, run
 from loadtests.benchmark.side import FRAMEWORK, Absent, CannotRun, Exchange, Side
 from loadtests.benchmark.work import Work
 from models.tensors import Array
+
+T = TypeVar("T")
 
 #: Of load before a server is measured at a kind of work for the first time: connections and the first batches are behind it.
 _WARM_UP_SECONDS = 1
@@ -83,7 +86,7 @@ class Turns:
                 for work in works:
                     if alone is not None and work.beside_raw:
                         self._take_raw_turn(alone, work, number)
-                    for server in _rotated(servers, number):
+                    for server in rotated(servers, number):
                         self._take_turn(server, work, number)
             for server in servers:
                 with self._left_out(server.side, None), server.awake():
@@ -202,7 +205,7 @@ class _Server:
             self.process.pause()
 
 
-def _rotated(servers: Sequence[_Server], number: int) -> list[_Server]:
+def rotated(servers: "Sequence[T]", number: int) -> "list[T]":
     """Return them with another one first in every round: to be the first of a round may be an advantage."""
     first = number % len(servers) if servers else 0
     return [*servers[first:], *servers[:first]]
