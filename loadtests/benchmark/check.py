@@ -77,7 +77,10 @@ def record(found: Sequence[Cost], around: Mapping[str, object], path: Path = REC
     ratios = read(path)
     for one in found:
         ratios.setdefault(one.side, {})[one.kind] = round(one.found, 2)
-    machine = {name: around[name] for name in ("date", "processor", "cores", "python", "onnxruntime", "uvicorn")}
+    machine = {
+        name: around[name]
+        for name in ("date", "processor", "cores", "load_average_before", "python", "onnxruntime", "uvicorn")
+    }
     document = {"cpu_per_request_beside_bare_uvicorn": ratios, "measured_on": machine}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

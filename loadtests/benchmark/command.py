@@ -56,13 +56,13 @@ def _check(arguments: argparse.Namespace) -> int:
     from loadtests.benchmark.surroundings import surroundings
     from loadtests.benchmark.turns import Turns
 
-    recorded = check.read()
+    recorded, around = check.read(), surroundings(wrk.version(generator))
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         turns = Turns(check.plan(rounds=arguments.rounds), folder=Path(folder), generator=generator, tell=_tell)
         check.measure(turns, arguments.frontends)
     if turns.measured.failures:
         raise CannotRun(turns.measured.failures[0])
-    findings = Findings(surroundings(wrk.version(generator)), tuple(turns.measured.rounds), (), (), ())
+    findings = Findings(around, tuple(turns.measured.rounds), (), (), ())
     costs = check.costs(findings, recorded)
     print(check.tell(costs))
     if arguments.record:
@@ -86,6 +86,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     sides, absent = field.gather(environments=arguments.peers, against=arguments.against, names=arguments.sides)
     for one in absent:
         _tell(f"left out: {one.side}: {one.reason}")
+    around = surroundings(wrk.version(generator), sides)
     plan = Plan(works, arguments.rounds, arguments.seconds, _IDLE_SECONDS, _RAW_SECONDS)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         turns = Turns(plan, folder=Path(folder), generator=generator, tell=_tell)
@@ -93,7 +94,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             turns.measure(model, sides)
     found = turns.measured
     findings = Findings(
-        surroundings(wrk.version(generator), sides),
+        around,
         tuple(found.rounds),
         tuple(found.footprints.values()),
         tuple(found.raw),

@@ -58,4 +58,4 @@ def write(findings: Findings, page: Path = PAGE, picture: Path = PICTURE) -> Non
 
 
 #: What `machine` and the date say already.
-_MACHINE = ("date", "processor", "cores", "memory_gb", "system")
+_MACHINE = ("date", "processor", "cores", "memory_gb", "system", "load_average_before")

@@ -14,13 +14,15 @@ _PACKAGES = ("fastapi", "flask", "gunicorn", "numpy", "onnxruntime", "orjson", "
 
 
 def surroundings(generator: str, sides: Sequence[Side] = ()) -> dict[str, object]:
-    """Return it, with the versions of the frameworks among the sides."""
+    """Return it, before anything is measured, with the versions of the frameworks among the sides."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "system": f"{platform.system()} {platform.release()}",
+        # Before anything is measured: what others do on the machine takes from all sides, but not evenly.
+        "load_average_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "wrk": generator,
         **{name: version(name) for name in _PACKAGES},
@@ -30,7 +32,8 @@ def surroundings(generator: str, sides: Sequence[Side] = ()) -> dict[str, object
 
 def machine(around: dict[str, object]) -> str:
     """Return the machine in words."""
-    return f"{around['processor']}, {around['cores']} cores, {around['memory_gb']} GB, {around['system']}"
+    named = f"{around['processor']}, {around['cores']} cores, {around['memory_gb']} GB, {around['system']}"
+    return f"{named}; load average {around['load_average_before']} before the run"
 
 
 def _version(side: Side) -> str:

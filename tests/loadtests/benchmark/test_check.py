@@ -9,6 +9,7 @@ from loadtests.benchmark import check
 from loadtests.benchmark.bare_asgi import side as bare
 from loadtests.benchmark.figures import Figures, Findings
 from loadtests.benchmark.side import BARE, SAMEWAY, CannotRun
+from loadtests.benchmark.surroundings import surroundings
 from loadtests.benchmark.work import BINARY, JSON
 
 OURS = "Sameway, FastAPI, 1 worker"
@@ -41,7 +42,7 @@ def test_what_was_never_recorded_is_told_and_passes() -> None:
 
 def test_a_record_keeps_the_sides_that_were_not_measured(tmp_path: Path) -> None:
     path = tmp_path / "recorded.json"
-    around = dict.fromkeys(("date", "processor", "cores", "python", "onnxruntime", "uvicorn"), "here")
+    around = surroundings("wrk 4.1.0")
     assert check.read(path) == {}
     check.record([check.Cost("other", JSON, 4.0, None)], around, path)
     check.record([check.Cost(OURS, JSON, 1.256, None)], around, path)
