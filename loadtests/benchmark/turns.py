@@ -8,6 +8,7 @@ once before it is measured; watchdogs that look at the clock find that their wor
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ T = TypeVar("T")
 _WARM_UP_SECONDS = 1
 #: Connections of the load after its start, enough that every worker has had some.
 _FIRST_CONNECTIONS = 16
-_FIRST_TRIES = 5
+#: How long the last of its workers may take longer than the first.
+_FIRST_SECONDS, _LOOK_SECONDS = 30.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,7 @@ class Turns:
         """Check a server, load it for the first time, and see what it does when it has nothing to do."""
         self._tell(f"{server.side.name}: started")
         with server.awake():
-            server.verify_all()
-            kind = next(iter(server.side.exchanges))
-            self._load_first(server, Work(model, 1, kind, _FIRST_CONNECTIONS))
+            self._await_all_workers(server, model)
             server.idle_share = server.process.idle_share(self._plan.idle_seconds)
 
     def _take_turn(self, server: "_Server", work: Work, number: int) -> None:
@@ -137,13 +137,20 @@ class Turns:
             self.measured.rounds.append(Figures(name, RAW_FAMILY, work, number, rate, None, None, cpu_us))
             self._tell(f"{number + 1}/{self._plan.rounds} {work!s:<45} {rate:>8,.0f}/s {cpu_us:>6.0f} µs  {name}")
 
-    def _load_first(self, server: "_Server", work: Work) -> None:
-        """Put load on a server that has just begun: while one worker answers, another may say yet that it is not ready."""
-        for _ in range(_FIRST_TRIES - 1):
-            with contextlib.suppress(CannotRun):
-                self._load(server, work, _WARM_UP_SECONDS)
+    def _await_all_workers(self, server: "_Server", model: str) -> None:
+        """Return once every answer is right: while one worker answers, another may say yet that it is not ready."""
+        first = Work(model, 1, next(iter(server.side.exchanges)), _FIRST_CONNECTIONS)
+        end = time.monotonic() + _FIRST_SECONDS
+        while True:
+            try:
+                server.verify_all()
+                self._load(server, first, _WARM_UP_SECONDS)
+            except CannotRun:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_LOOK_SECONDS)
+            else:
                 return
-        self._load(server, work, _WARM_UP_SECONDS)
 
     def _load(self, server: "_Server", work: Work, seconds: int) -> wrk.Load:
         exchange = server.exchange(work)
