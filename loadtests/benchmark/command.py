@@ -110,10 +110,12 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from loadtests.benchmark import page
     from loadtests.benchmark.figures import Findings
 
     try:
         findings = Findings.from_json(json.loads(arguments.file.read_text(encoding="utf-8")))
+        page.text(findings)  # the environment has all it names
     except (ValueError, KeyError, TypeError) as error:
         raise CannotRun(f"{arguments.file}: expected what `compare --json` writes, found {error!r}") from error
     _present(findings, write_docs=arguments.write_docs)

@@ -26,7 +26,7 @@ def surroundings(generator: str, sides: Sequence[Side] = ()) -> dict[str, object
         "python": platform.python_version(),
         "wrk": generator,
         **{name: version(name) for name in _PACKAGES},
-        "frameworks": {side.name: _version(side) for side in sides if side.family == FRAMEWORK},
+        "frameworks": {_framework(side): _version(side) for side in sides if side.family == FRAMEWORK},
     }
 
 
@@ -36,9 +36,14 @@ def machine(around: dict[str, object]) -> str:
     return f"{named}; load average {around['load_average_before']} before the run"
 
 
+def _framework(side: Side) -> str:
+    """Return the name of a framework, of which several sides may be ways to use it."""
+    return side.name.partition(",")[0]
+
+
 def _version(side: Side) -> str:
     """Return which version of a framework its environment holds, as the package says that is called like the side."""
-    package = side.name.partition(",")[0].lower()
+    package = _framework(side).lower()
     asks = f"import importlib.metadata as found; print(found.version({package!r}))"
     said = subprocess.run([side.command[0], "-c", asks], capture_output=True, text=True, check=False)  # noqa: S603
     return said.stdout.strip() or "unknown"

@@ -165,9 +165,9 @@ class Turns:
         try:
             yield
         except CannotRun as error:
-            reason = str(error)
             if side.family != FRAMEWORK:
-                self.measured.failures.append(reason)
+                self.measured.failures.append(str(error))
+            reason = str(error).removeprefix(f"{side.name}: ")
             self.measured.absent.append(Absent(side.name, None if work is None else str(work), reason))
             self._tell(f"left out: {side.name}{'' if work is None else f', {work}'}: {reason}")
             if failed is not None and work is not None:

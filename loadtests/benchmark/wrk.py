@@ -47,7 +47,7 @@ def find() -> str:
 def version(path: str) -> str:
     """Return what wrk calls itself."""
     said = subprocess.run([path, "-v"], capture_output=True, text=True, check=False).stdout  # noqa: S603 - found by us
-    return " ".join(said.split()[:2])
+    return said.split()[1] if len(said.split()) > 1 else "of an unknown version"
 
 
 def write_script(exchange: Exchange, folder: Path, name: str) -> Path:

@@ -61,7 +61,7 @@ def test_a_glance_tells_and_keeps_every_round_and_can_be_shown_again(
     assert {one["side"] for one in figures["rounds"]} == {"FastAPI by hand, 1 worker"}
     assert all(one["requests_per_second"] > 0 and one["cpu_us"] > 0 for one in figures["rounds"])
     assert 20 < figures["footprints"][0]["peak_mb"] < 1000
-    assert figures["environment"]["wrk"].startswith("wrk ")
+    assert "4." in figures["environment"]["wrk"]
     assert "| FastAPI by hand, 1 worker | " in told
     assert main(["show", str(kept)]) == 0
     assert capsys.readouterr().out == told
