@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 from loadtests.benchmark import raw, wrk
@@ -65,6 +66,7 @@ class Turns:
         self._generator = generator
         self._tell = tell
         self.measured = Measured()
+        self._alone: list[tuple[Work, int, Raw]] = []
 
     def measure(self, model: str, sides: Sequence[Side]) -> None:
         """Measure them at all the work there is with a model; one that fails is left out from then on."""
@@ -90,6 +92,7 @@ class Turns:
                         self._take_raw_turn(alone, work, number)
                     for server in rotated(servers, number):
                         self._take_turn(server, work, number)
+            self._note_best_of_raw()
             for server in servers:
                 with self._left_out(server.side, None), server.awake():
                     server.verify_all()  # still as right as before it was loaded
@@ -128,14 +131,28 @@ class Turns:
         self.measured.footprints[name, model] = footprint
 
     def _take_raw_turn(self, alone: RawSessions, work: Work, number: int) -> None:
-        """Measure the session alone, at every batch size, and note the best of them as what this work could be."""
+        """Measure the session alone, in one process and in several, at every batch size."""
+        for processes in raw.PROCESSES:
+            for batch in raw.BATCHES:
+                found = alone.measure(processes, batch, seconds=self._plan.raw_seconds)
+                self.measured.raw.append(found)
+                self._alone.append((work, number, found))
+                told = f"{found.rows_per_second:>8,.0f} rows/s {found.cpu_us_per_row:>6.0f} µs  session, {processes} × batch {batch}"
+                self._tell(f"{number + 1}/{self._plan.rounds} {work!s:<45} {told}")
+
+    def _note_best_of_raw(self) -> None:
+        """Note what the session alone makes of a kind of work, with the batch size that is its best in the median."""
         for processes, name in zip(raw.PROCESSES, (RAW_ONE, RAW_TWO), strict=True):
-            tried = [alone.measure(processes, batch, seconds=self._plan.raw_seconds) for batch in raw.BATCHES]
-            self.measured.raw += tried
-            best = max(tried, key=lambda one: one.rows_per_second)
-            rate, cpu_us = best.rows_per_second / work.rows, best.cpu_us_per_row * work.rows
-            self.measured.rounds.append(Figures(name, RAW_FAMILY, work, number, rate, None, None, cpu_us))
-            self._tell(f"{number + 1}/{self._plan.rounds} {work!s:<45} {rate:>8,.0f}/s {cpu_us:>6.0f} µs  {name}")
+            for work in dict.fromkeys(work for work, _, _ in self._alone):
+                mine = [(number, one) for done, number, one in self._alone if (done, one.processes) == (work, processes)]
+                rates = {batch: [one.rows_per_second for _, one in mine if one.batch == batch] for batch in raw.BATCHES}
+                medians = {batch: median(found) for batch, found in rates.items()}
+                best = max(medians, key=lambda batch: medians[batch])
+                for number, one in mine:
+                    if one.batch == best:
+                        rate, cpu_us = one.rows_per_second / work.rows, one.cpu_us_per_row * work.rows
+                        self.measured.rounds.append(Figures(name, RAW_FAMILY, work, number, rate, None, None, cpu_us))
+        self._alone.clear()
 
     def _await_all_workers(self, server: "_Server", model: str) -> None:
         """Return once every answer is right: while one worker answers, another may say yet that it is not ready."""
