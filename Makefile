@@ -8,7 +8,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
-.PHONY: scoreboard long bench gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite
+.PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
+.PHONY: publish-faults export-suite
 
 MINUTES ?= 30
 
@@ -91,8 +92,12 @@ long: install  ## tests that show at length what shorter ones show
 export-suite: install  ## 45 small modules, exported in every format; faults planted in each: all noticed, no false alarm
 	$(BIN)/python -m tests.export.suite --json runs/export-suite.json
 
-bench: install  ## what a request costs, beside a bare FastAPI handler around the same session; needs wrk (3 minutes)
-	$(BIN)/python -m loadtests.benchmark --json runs/benchmark.json
+bench: install  ## CPU per request, beside a bare function around the same session and what was recorded; needs wrk (1 minute)
+	$(BIN)/python -m loadtests.benchmark check
+
+bench-peers: install  ## other people's servers and this one in one run, into docs/performance.md; needs wrk (40 minutes)
+	$(BIN)/python -m loadtests.benchmark.peers.environments
+	$(BIN)/python -m loadtests.benchmark compare --peers .venv-peers --json runs/benchmark.json --write-docs
 
 gpu: install  ## on a machine with a GPU: right answers on it, and what it carries; elsewhere it says so and is content
 	$(BIN)/python -m proofs.gpu --json runs/gpu.json --markdown runs/gpu.md

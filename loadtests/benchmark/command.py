@@ -1,139 +1,173 @@
-"""Measure what this server carries and what a request costs it, beside a bare FastAPI handler around the same session.
+"""Measure what this server carries and what a request costs it, beside others around the same model.
 
-  python -m loadtests.benchmark                              what `make bench` runs: 3 minutes
-  python -m loadtests.benchmark --rounds 1 --seconds 1       a glance
-  python -m loadtests.benchmark --against ../before          and this server as another checkout has it
+  python -m loadtests.benchmark check                 what `make bench` runs: CPU per request beside a bare function
+  python -m loadtests.benchmark check --record        the same, and its ratios become those that later runs are held to
+  python -m loadtests.benchmark compare               every server there is, half an hour
+  python -m loadtests.benchmark compare --peers .venv-peers --write-docs         what `make bench-peers` runs
+  python -m loadtests.benchmark compare --sides sameway --works binary --rounds 1 --seconds 1      a glance
+  python -m loadtests.benchmark compare --against ../before --sides sameway      this server as another checkout has it
+  python -m loadtests.benchmark show runs/benchmark.json --write-docs            an earlier run, once more
 
-Every server has one process and one session of one thread. All of them run all the time, and take turns within a round:
-first the answers are compared with those of the session itself, then wrk asks for one image, over and over. Exit codes:
-0 it was measured, 2 it could not be.
+Answers are compared with those of the session itself before, between and after. Exit codes: 0 it was measured, 1 `check`
+found a regression, 2 it could not be measured, or not all of it but for frameworks that failed.
 """
 
 import argparse
-import contextlib
 import importlib.util
 import json
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from loadtests.benchmark import wrk
-from loadtests.benchmark.process import Running, running
-from loadtests.benchmark.report import Figures, as_json, environment, summarize, table
-from loadtests.benchmark.side import BINARY, JSON, CannotRun
+from loadtests.benchmark.side import CannotRun
+from loadtests.benchmark.work import LARGE, SMALL, WORKS
 
-#: Packages that the servers and the model need, and that a plain installation for serving may lack.
-_PACKAGES = ("fastapi", "flask", "onnx", "onnxruntime")
+if TYPE_CHECKING:
+    from loadtests.benchmark.figures import Findings
 
-#: Seconds of load before a server is first measured: connections, caches and the first batches are behind it then.
-_WARM_UP_SECONDS = 1
+#: Packages that the servers and the models need, and that a plain installation for serving may lack.
+_PACKAGES = ("fastapi", "flask", "gunicorn", "onnx", "onnxruntime")
+
+#: Five seconds without load tell a thousandth of a core from nothing; sessions alone need less than servers.
+_IDLE_SECONDS, _RAW_SECONDS = 5.0, 1.0
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run it and return the exit code."""
     arguments = _arguments(words)
+    # Servers are stopped on the way out; SIGTERM takes that way too.
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        generator = wrk.find()
-        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            raise CannotRun(f"needs the packages {', '.join(missing)}; install them with: pip install 'sameway[dev]'")
-        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-            found, measure = _measure(arguments, generator, Path(folder))
-        rows, around = summarize(found, measure), environment(wrk.version(generator))
-        if arguments.json is not None:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(as_json(found, rows, around), indent=1) + "\n", encoding="utf-8")
+        return {"check": _check, "compare": _compare, "show": _show}[arguments.command](arguments)
     except (CannotRun, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
-    print(", ".join(f"{name} {value}" for name, value in around.items()))
-    print(f"medians of {arguments.rounds} rounds of {arguments.seconds} s\n")
-    print(table(rows, measure))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    generator = _generator()
+    from loadtests.benchmark import check, wrk  # they need what was looked for
+    from loadtests.benchmark.figures import Findings
+    from loadtests.benchmark.surroundings import surroundings
+    from loadtests.benchmark.turns import Turns
+
+    recorded, around = check.read(), surroundings(wrk.version(generator))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        turns = Turns(check.plan(rounds=arguments.rounds), folder=Path(folder), generator=generator, tell=_tell)
+        check.measure(turns, arguments.frontends)
+    if turns.measured.failures:
+        raise CannotRun(turns.measured.failures[0])
+    findings = Findings(around, tuple(turns.measured.rounds), (), (), ())
+    costs = check.costs(findings, recorded)
+    print(check.tell(costs))
+    if arguments.record:
+        check.record(costs, findings.environment)
+        return 0
+    return int(any(one.is_regression for one in costs))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    generator = _generator()
+    from loadtests.benchmark import field, wrk  # they need what was looked for
+    from loadtests.benchmark.figures import Findings
+    from loadtests.benchmark.surroundings import surroundings
+    from loadtests.benchmark.turns import Plan, Turns
+
+    offered = [work for work in WORKS if work.model in arguments.models]
+    works = tuple(work for work in offered if not arguments.works or any(word in str(work) for word in arguments.works))
+    if not works:
+        names = ", ".join(repr(str(work)) for work in offered)
+        raise CannotRun(f"--works: expected words of {names}, found {arguments.works}")
+    sides, absent = field.gather(environments=arguments.peers, against=arguments.against, names=arguments.sides)
+    for one in absent:
+        _tell(f"left out: {one.side}: {one.reason}")
+    around = surroundings(wrk.version(generator), sides)
+    plan = Plan(works, arguments.rounds, arguments.seconds, _IDLE_SECONDS, _RAW_SECONDS)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        turns = Turns(plan, folder=Path(folder), generator=generator, tell=_tell)
+        for model in (SMALL, LARGE):
+            turns.measure(model, sides)
+    found = turns.measured
+    findings = Findings(
+        around,
+        tuple(found.rounds),
+        tuple(found.footprints.values()),
+        tuple(found.raw),
+        (*absent, *found.absent),
+    )
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(findings.as_json(), indent=1) + "\n", encoding="utf-8")
+    _present(findings, write_docs=arguments.write_docs)
+    if found.failures:
+        raise CannotRun("\n".join(found.failures))
     return 0
 
 
-def _measure(arguments: argparse.Namespace, generator: str, folder: Path) -> tuple[list[Figures], str]:
-    """Return the figures of every round, and the name of the side that is the measure."""
-    from loadtests.benchmark import bare, model, sameway  # they need what was looked for above
+def _show(arguments: argparse.Namespace) -> int:
+    from loadtests.benchmark import page
+    from loadtests.benchmark.figures import Findings
 
-    (folder / "models").mkdir()
-    file = model.publish(folder / "models")
-    image = model.images(1)
-    (expected,) = model.open_session(file).run([model.OUTPUT], {model.INPUT: image})
-    measure = bare.side(file, image)
-    sides = [measure, *(sameway.side(name, folder / "models", image) for name in ("fastapi", "flask"))]
-    if arguments.against is not None:
-        root = arguments.against.resolve()
-        if not (root / "cli.py").is_file():
-            raise CannotRun(f"--against: expected a checkout of this project, found {arguments.against}")
-        sides += [sameway.side(name, folder / "models", image, root=root) for name in ("fastapi", "flask")]
-    found: list[Figures] = []
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(running(side)) for side in sides]
-        for server in servers:
-            for exchange in server.side.exchanges.values():
-                server.verify(exchange, expected)
-        total = arguments.rounds * len(servers) * len(arguments.kinds) * len(arguments.connections)
-        for kind, connections, number, server in _turns(arguments, servers):
-            found.append(_turn(arguments, generator, folder, kind, connections, number, server))
-            _tell(found[-1], len(found), total)
-        for server in servers:  # still as right as before it was loaded
-            for exchange in server.side.exchanges.values():
-                server.verify(exchange, expected)
-    return found, measure.name
+    try:
+        findings = Findings.from_json(json.loads(arguments.file.read_text(encoding="utf-8")))
+        page.text(findings)  # the environment has all it names
+    except (ValueError, KeyError, TypeError) as error:
+        raise CannotRun(f"{arguments.file}: expected what `compare --json` writes, found {error!r}") from error
+    _present(findings, write_docs=arguments.write_docs)
+    return 0
 
 
-def _turns(arguments: argparse.Namespace, servers: Sequence[Running]) -> Iterator[tuple[str, int, int, Running]]:
-    """Yield who is measured when: within a round all servers in a row, in every round another one first."""
-    for kind in arguments.kinds:
-        for connections in arguments.connections:
-            for number in range(arguments.rounds):
-                first = number % len(servers)
-                for server in (*servers[first:], *servers[:first]):
-                    yield kind, connections, number, server
+def _present(findings: "Findings", *, write_docs: bool) -> None:
+    from loadtests.benchmark import page
+
+    print(page.text(findings))
+    if write_docs:
+        page.write(findings)
 
 
-def _turn(
-    arguments: argparse.Namespace, generator: str, folder: Path, kind: str, connections: int, number: int, server: Running
-) -> Figures:
-    """Measure one server once."""
-    exchange = server.side.exchanges[kind]
-    script = wrk.write_script(exchange, folder, kind)
-    if number == 0:
-        wrk.load(generator, script, server.port, exchange, connections=connections, seconds=_WARM_UP_SECONDS)
-    before = server.cpu_seconds()
-    load = wrk.load(generator, script, server.port, exchange, connections=connections, seconds=arguments.seconds)
-    spent = server.cpu_seconds() - before
-    return Figures(
-        server.side.name,
-        kind,
-        connections,
-        number,
-        load.requests,
-        requests_per_second=load.requests / load.seconds,
-        p50_ms=load.p50_ms,
-        p99_ms=load.p99_ms,
-        cpu_us=spent / load.requests * 1e6,
-    )
+def _generator() -> str:
+    """Return where wrk is; raise CannotRun where it or a package is not."""
+    from loadtests.benchmark import wrk
+
+    generator = wrk.find()
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CannotRun(f"needs the packages {', '.join(missing)}; install them with: pip install 'sameway[dev]'")
+    return generator
 
 
-def _tell(one: Figures, done: int, total: int) -> None:
+def _tell(line: str) -> None:
     """Say how far it is, on standard error."""
-    figures = f"{one.requests_per_second:>8,.0f}/s {one.cpu_us:>5.0f} µs"
-    print(f"{done:>3}/{total} {one.kind:<6} {one.connections:>3} {figures}  {one.side}", file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=_positive, default=5, help="how often each server has its turn (5)")
-    parser.add_argument("--seconds", type=_positive, default=2, help="how long each turn is (2)")
-    parser.add_argument("--connections", type=_positive, nargs="+", default=[1, 16, 64], help="how many at once (1 16 64)")
-    parser.add_argument("--kinds", nargs="+", choices=(JSON, BINARY), default=[JSON, BINARY], help="how an image travels")
-    parser.add_argument("--against", type=Path, help="another checkout of this project, to be measured too")
-    parser.add_argument("--json", type=Path, help="a file for all figures")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="CPU per request beside a bare function, and whether it has grown")
+    check.add_argument("--rounds", type=_positive, default=5, help="how often each server has its turn (5)")
+    check.add_argument("--frontends", nargs="+", choices=("fastapi", "flask"), default=["fastapi", "flask"])
+    check.add_argument("--record", action="store_true", help="write the ratios down, to hold later runs to")
+    compare = commands.add_parser("compare", help="every server, in turns")
+    compare.add_argument("--rounds", type=_positive, default=5, help="how often each server has its turn (5)")
+    compare.add_argument("--seconds", type=_positive, default=2, help="how long each turn is (2)")
+    compare.add_argument("--sides", nargs="+", help="words, of which a server's name holds one (all)")
+    compare.add_argument("--models", nargs="+", choices=(SMALL, LARGE), default=[SMALL, LARGE])
+    compare.add_argument("--works", nargs="+", help="words, of which a kind of work holds one, as 'JSON, 16' (all)")
+    compare.add_argument("--peers", type=Path, help="the folder of the peers' environments (no peers)")
+    compare.add_argument("--against", type=Path, help="another checkout of this project, to be measured too")
+    compare.add_argument("--json", type=Path, help="a file for all figures")
+    show = commands.add_parser("show", help="what an earlier run has found")
+    show.add_argument("file", type=Path, help="what `compare --json` wrote")
+    for one in (compare, show):
+        one.add_argument("--write-docs", action="store_true", help="put it into docs/performance.md")
     return parser.parse_args(words)
 
 

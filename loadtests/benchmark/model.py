@@ -1,54 +1,60 @@
-"""The model that every side serves: the network of `digits`, as ONNX built by hand, with weights that nobody has trained.
+"""The models that every side serves, as ONNX built by hand, with weights that nobody has trained.
 
-What a request costs does not depend on what the weights are, and so the benchmark needs neither a data set nor torch. The
-image is FP32, as most frameworks take it: 784 numbers are 15 KB of JSON or 3 KB of bytes.
+The small one is the network of `digits`, about 30 to 100 µs an image; the larger one is made the same way with wider
+convolutions, about 10 ms. What a request costs does not depend on what the weights are, and so the benchmark needs neither a
+data set nor torch. The image is FP32, as most frameworks take it: 784 numbers are 15 KB of JSON or 3 KB of bytes.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from loadtests.benchmark.session import BATCH_ROWS, CLASSES, INPUT, MODEL, OUTPUT, SIDE, images, open_session, run
+from loadtests.benchmark.work import LARGE, SMALL
 from models.manifest import Artifact, Golden, Manifest, Origin, OutputParity, ParityReport
 from models.repository import CONFIG, Repository, sha256_of
-from models.tensors import Array, Signature, TensorSpec
+from models.tensors import Signature, TensorSpec
 
-MODEL = "benchmark"
-INPUT, OUTPUT = "image", "probabilities"
-SIDE, CLASSES, BATCH_ROWS = 28, 10, 64
-
-#: Of the three convolutions: channels and side of the kernel.
-_BLOCKS = ((16, 5), (32, 3), (64, 3))
+#: Of each convolution: channels, side of the kernel, and how many values on a side are pooled into one.
+_BLOCKS = {
+    SMALL: ((16, 5, 2), (32, 3, 2), (64, 3, 2)),
+    LARGE: ((64, 5, 1), (256, 3, 1), (512, 3, 2), (64, 3, 2)),
+}
 #: What one runtime differs from itself between a lone row and one of a batch; the outputs lie between 0 and 1.
 _TOLERANCE = 1e-5
 _GOLDEN_ROWS = 4
 
 
-def images(rows: int) -> Array:
-    """Return images that all differ."""
-    return np.random.default_rng(1).random((rows, SIDE, SIDE), dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A model on disk: its ONNX file, and two repositories that hold it, to be served by one and by two instances."""
+
+    file: Path
+    repository: Path
+    shared: Path
 
 
-def open_session(path: Path | str) -> Any:  # Any: the runtime is not typed
-    """Return the session as every side has it: one thread, and no core burnt while there is nothing to do."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def publish(root: Path, model: str) -> Published:
+    """Publish one of the models into repositories of its own below a folder."""
+    one, two = (root / f"{model}-{instances}" for instances in (1, 2))
+    for instances, repository in ((1, one), (2, two)):
+        repository.mkdir()
+        file = _publish(repository, model, instances=instances)
+    return Published(file, one, two)
 
 
-def publish(root: Path) -> Path:
-    """Publish the model into a repository, to be served by one instance of one thread; return its ONNX file."""
+def _publish(root: Path, model: str, *, instances: int) -> Path:
+    """Publish a model into a repository, to be served by so many instances of one thread; return its ONNX file."""
     repository = Repository(root)
     with repository.staging(MODEL) as staged:
         path, golden = staged / "model.onnx", staged / "golden.npz"
-        onnx.save(_graph(), path)
+        onnx.save(_graph(_BLOCKS[model]), path)
         inputs = images(_GOLDEN_ROWS)
-        outputs = open_session(path).run([OUTPUT], {INPUT: inputs})[0]
+        outputs = run(open_session(path), inputs)
         np.savez(golden, allow_pickle=False, **{f"input:{INPUT}": inputs, f"output:{OUTPUT}": outputs})
         same = OutputParity(OUTPUT, 0.0, 0.0, 0.0, _TOLERANCE, None, 0, True)
         parity = ParityReport("onnx", (1, _GOLDEN_ROWS), _GOLDEN_ROWS, (same,))
@@ -65,29 +71,31 @@ def publish(root: Path) -> Path:
             checkpoint="0" * 64,
             origin=Origin(MODEL, "0" * 64, 0, {}, {}, {}, None, None),
         )
-        (root / MODEL / CONFIG).write_text("instances = 1\nthreads = 1\n", encoding="utf-8")
+        (root / MODEL / CONFIG).write_text(f"instances = {instances}\nthreads = 1\n", encoding="utf-8")
         return repository.publish(staged, manifest).path / "model.onnx"
 
 
-def _graph() -> onnx.ModelProto:
-    """Return three times convolution, pooling and ReLU, then one linear layer and softmax."""
+def _graph(blocks: tuple[tuple[int, int, int], ...]) -> onnx.ModelProto:
+    """Return several times convolution, pooling and ReLU, then one linear layer and softmax."""
     random = np.random.default_rng(0)
     constants = [
         numpy_helper.from_array(np.array(value, np.int64), name) for name, value in (("one", [1]), ("flat", [0, -1]))
     ]
     nodes = [helper.make_node("Unsqueeze", [INPUT, "one"], ["plane"])]
     before, channels, side = "plane", 1, SIDE
-    for number, (filters, kernel) in enumerate(_BLOCKS):
+    for number, (filters, kernel, pooled) in enumerate(blocks):
         # Scaled so that values neither vanish nor grow on their way: small numbers would be slow ones.
         weights = random.normal(0, (2 / (channels * kernel**2)) ** 0.5, (filters, channels, kernel, kernel))
         constants.append(numpy_helper.from_array(weights.astype(np.float32), f"kernel{number}"))
         pads = [kernel // 2] * 4
         nodes += [
             helper.make_node("Conv", [before, f"kernel{number}"], [f"conv{number}"], kernel_shape=[kernel] * 2, pads=pads),
-            helper.make_node("MaxPool", [f"conv{number}"], [f"pool{number}"], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node(
+                "MaxPool", [f"conv{number}"], [f"pool{number}"], kernel_shape=[pooled] * 2, strides=[pooled] * 2
+            ),
             helper.make_node("Relu", [f"pool{number}"], [f"relu{number}"]),
         ]
-        before, channels, side = f"relu{number}", filters, side // 2
+        before, channels, side = f"relu{number}", filters, side // pooled
     values = channels * side * side
     linear = random.normal(0, values**-0.5, (values, CLASSES)).astype(np.float32)
     constants.append(numpy_helper.from_array(linear, "linear"))

@@ -1,71 +1,58 @@
 """Sameway itself: the command that an operator runs, asked in the Open Inference Protocol."""
 
-import json
+import functools
+import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+from loadtests.benchmark.asking import as_binary, as_json
+from loadtests.benchmark.session import MODEL
+from loadtests.benchmark.side import ROOT, SAMEWAY, Absent, Side
+from loadtests.benchmark.work import BINARY, JSON
 
-from loadtests.benchmark.model import CLASSES, INPUT, MODEL, OUTPUT
-from loadtests.benchmark.side import BINARY, JSON, Exchange, Side
-from models.tensors import Array
-
-ROOT = Path(__file__).resolve().parents[2]
-_LENGTH = "inference-header-content-length"
+_PATH = f"/v2/models/{MODEL}/infer"
+_NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
 
 
-def side(frontend: str, repository: Path, image: Array, *, root: Path = ROOT) -> Side:
-    """Return a front end of this tree, or of another one where `root` is given: for a before and an after."""
-    command = (
-        sys.executable,
-        "cli.py",
-        "serve",
-        "--repository",
-        str(repository),
-        "--frontend",
-        frontend,
-        "--port",
-        "{port}",
-    )
-    name = {"fastapi": "Sameway, FastAPI", "flask": "Sameway, Flask"}[frontend]
+def side(frontend: str, *, workers: int = 1, root: Path = ROOT) -> Side:
+    """Return a front end of this tree with so many complete replicas, or of another tree: for a before and an after."""
+    return _side(frontend, _counted(workers, "worker"), "{repository}", ("--workers", str(workers)), root)
+
+
+def shared(frontend: str, *, frontends: int, root: Path = ROOT) -> Side:
+    """Return so many processes with a front end each, which share one engine. It has an instance for each core."""
+    name = f"{_counted(frontends, 'front end')}, one engine"
+    return _side(frontend, name, "{shared}", ("--frontends", str(frontends)), root)
+
+
+def sides(*, root: Path = ROOT) -> tuple[list[Side], list[Absent]]:
+    """Return all there are of a tree, and what its `serve` command cannot do yet."""
+    replicas = [side(frontend, workers=workers, root=root) for frontend in _NAMES for workers in (1, 2)]
+    sharing = [shared(frontend, frontends=2, root=root) for frontend in _NAMES]
+    if _offers(root, "--frontends"):
+        return [*replicas, *sharing], []
+    reason = "this checkout's `serve` has no --frontends"
+    return replicas, [Absent(one.name, None, reason) for one in sharing]
+
+
+def _side(frontend: str, count: str, repository: str, flags: tuple[str, ...], root: Path) -> Side:
+    name = f"Sameway, {_NAMES[frontend]}, {count}"
+    serve = (sys.executable, "cli.py", "serve", "--repository", repository, "--frontend", frontend)
     return Side(
         name if root == ROOT else f"{name} ({root.name})",
-        (*command, "--port", "{port}", "--drain-delay-seconds", "0"),
-        "/v2/health/ready",
-        {JSON: as_json(f"/v2/models/{MODEL}/infer", image), BINARY: _as_binary(image)},
-        root,
+        SAMEWAY,
+        (*serve, *flags, "--port", "{port}", "--drain-delay-seconds", "0"),
+        {JSON: functools.partial(as_json, _PATH), BINARY: functools.partial(as_binary, _PATH)},
+        folder=root,
     )
 
 
-def as_json(path: str, image: Array) -> Exchange:
-    """Return the exchange in which everything is JSON. Other servers can be asked in it too: it is plain enough."""
-
-    def read(_: Mapping[str, str], body: bytes) -> Array:
-        output = json.loads(body)["outputs"][0]
-        return np.array(output["data"], np.float32).reshape(output["shape"])
-
-    # FP32 written with the fewest digits that are read back as the same number, as clients write it.
-    values = [float(str(value)) for value in image.ravel()]
-    described = {"name": INPUT, "datatype": "FP32", "shape": list(image.shape), "data": values}
-    body = json.dumps({"inputs": [described]}, separators=(",", ":")).encode()
-    return Exchange(path, body, read, {"content-type": "application/json"})
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
-def _as_binary(image: Array) -> Exchange:
-    """Return the exchange in which tensors are bytes behind a JSON head, as tritonclient sends it and wants it answered."""
-
-    def read(headers: Mapping[str, str], body: bytes) -> Array:
-        return np.frombuffer(body[int(headers[_LENGTH]) :], np.float32).reshape(1, CLASSES)
-
-    data = image.tobytes()
-    described = {
-        "name": INPUT,
-        "datatype": "FP32",
-        "shape": list(image.shape),
-        "parameters": {"binary_data_size": len(data)},
-    }
-    wanted = {"name": OUTPUT, "parameters": {"binary_data": True}}
-    head = json.dumps({"inputs": [described], "outputs": [wanted]}, separators=(",", ":")).encode()
-    headers = {"content-type": "application/octet-stream", _LENGTH: str(len(head))}
-    return Exchange(f"/v2/models/{MODEL}/infer", head + data, read, headers)
+def _offers(root: Path, flag: str) -> bool:
+    """Tell whether a tree's `serve` command has a flag."""
+    words = [sys.executable, "cli.py", "serve", "--help"]
+    said = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    return flag in said.stdout

@@ -1,4 +1,4 @@
-"""A side of the benchmark: a server's command, and how one image is asked of it. Each server is a file beside this one."""
+"""A side of the benchmark: a server's command, and how images are asked of it. Each server is a file of its own."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,14 @@ import numpy as np
 
 from models.tensors import Array
 
-#: The two ways in which one image travels.
-JSON, BINARY = "JSON", "binary"
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Who a side is in the comparison: ourselves, a framework for serving, what one writes without one, nothing but a server.
+SAMEWAY, FRAMEWORK, BY_HAND, BARE = "Sameway", "framework", "by hand", "bare"
 
 
 class CannotRun(Exception):
-    """The benchmark could not be run to its end; the message says why."""
+    """The benchmark could not be run to its end, or one side of it; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,25 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A server. `{port}` in `command` stands for its port; `ready` is a path that answers 200 once it serves."""
+    """A server, and how it is asked.
+
+    In `command` and `environment`, `{port}` stands for its port, `{model}` for the ONNX file, `{repository}` for the
+    model repository that holds it, to be served by one instance, and `{shared}` for the same with two instances.
+    `exchanges` has, for each way in which images can travel to it, the function from images to the request.
+    """
 
     name: str
+    family: str
     command: tuple[str, ...]
-    ready: str
-    exchanges: Mapping[str, Exchange]
-    folder: Path
+    exchanges: Mapping[str, Callable[[Array], Exchange]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A side that was left out, of one kind of work or of all, and why."""
+
+    side: str
+    work: str | None
+    reason: str

@@ -192,5 +192,5 @@ def _config_of(json: dict[str, Any]) -> ModelConfig:  # Any: JSON
     policy = json["versions"]
     specific = None if policy["specific"] is None else tuple(policy["specific"])
     # JSON has no tuples.
-    told = {name: tuple(value) if isinstance(value, list) else value for name, value in json.items()}
+    told: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in json.items()}
     return ModelConfig(**{**told, "versions": VersionPolicy(policy["latest"], specific)})

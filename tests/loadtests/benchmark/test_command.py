@@ -12,11 +12,12 @@ from loadtests.benchmark.side import CannotRun, Exchange
 with_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
+@pytest.mark.parametrize("command", ["check", "compare"])
 def test_without_wrk_it_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main([]) == 2
+    assert main([command]) == 2
     captured = capsys.readouterr()
     assert "needs the program 'wrk'" in captured.err
     assert "apt-get install wrk" in captured.err
@@ -25,32 +26,52 @@ def test_without_wrk_it_says_what_is_missing(
 
 def test_a_word_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--rounds", "0"])
+        main(["check", "--rounds", "0"])
     assert ended.value.code == 2
     assert "expected 1 or more, found 0" in capsys.readouterr().err
 
 
 @with_wrk
-def test_another_checkout_has_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--against", str(tmp_path)]) == 2
-    assert "--against: expected a checkout of this project" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--against", "{folder}"], "--against: expected a checkout of this project"),
+        (["--sides", "nobody"], "--sides: expected words of 'Sameway, FastAPI, 1 worker'"),
+        (["--works", "nothing"], "--works: expected words of 'one image, JSON, 1 connection'"),
+    ],
+)
+def test_what_is_not_there_cannot_be_measured(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *(word.format(folder=tmp_path) for word in words)]) == 2
+    assert said in capsys.readouterr().err
 
 
 @with_wrk
-def test_a_glance_prints_a_table_and_keeps_every_round(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_glance_tells_and_keeps_every_round_and_can_be_shown_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadtests.benchmark.command._IDLE_SECONDS", 0.1)
     kept = tmp_path / "new" / "figures.json"
-    words = ["--rounds", "1", "--seconds", "1", "--connections", "2", "--kinds", "binary", "--json", str(kept)]
-    assert main(words) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" | ")[2] for line in lines if line.startswith("| binary")] == [
-        "bare FastAPI",
-        "Sameway, FastAPI",
-        "Sameway, Flask",
-    ]
+    words = ["--rounds", "1", "--seconds", "1", "--sides", "hand, 1", "--models", "small"]
+    words += ["--works", "one image, binary, 16"]
+    assert main(["compare", *words, "--json", str(kept)]) == 0
+    told = capsys.readouterr().out
     figures = json.loads(kept.read_text())
-    assert len(figures["rounds"]) == 3
-    assert all(one["requests"] > 0 and one["cpu_us"] > 0 for one in figures["rounds"])
-    assert figures["environment"]["wrk"].startswith("wrk ")
+    assert {one["side"] for one in figures["rounds"]} == {"FastAPI by hand, 1 worker"}
+    assert all(one["requests_per_second"] > 0 and one["cpu_us"] > 0 for one in figures["rounds"])
+    assert 20 < figures["footprints"][0]["peak_mb"] < 1000
+    assert "4." in figures["environment"]["wrk"]
+    assert "| FastAPI by hand, 1 worker | " in told
+    assert main(["show", str(kept)]) == 0
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"environment": {}}'])
+def test_only_what_was_kept_can_be_shown(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "figures.json").write_text(text)
+    assert main(["show", str(tmp_path / "figures.json")]) == 2
+    assert "expected what `compare --json` writes" in capsys.readouterr().err
 
 
 @with_wrk
