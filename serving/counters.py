@@ -38,8 +38,8 @@ _SLOT_BYTES = (_FACTS_BYTES - _TURN.size) // 2
 _TRIES = 100
 
 # The numbers of a region's header. That of moves is odd while counts move from one block to another; that of connections
-# is one more than are open, and 0 where the process takes none.
-_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS = range(5)
+# is one more than are open, and 0 where the process takes none; the last is 1 while one is expected that has yet to load.
+_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS, _LOADING = range(6)
 
 Facts = Mapping[str, Any]  # Any: JSON
 
@@ -120,9 +120,18 @@ class Counters:
         """Say how many connections the process of a region has open, None where it takes no more."""
         _floats(self._part(number), 0, _HEADER_BYTES)[_CONNECTIONS] = 0.0 if count is None else count + 1.0
 
+    def is_loading(self, number: int) -> bool:
+        """Tell whether a region's process takes connections, or will, before it has loaded what it answers with."""
+        return bool(_floats(self._part(number), 0, _HEADER_BYTES)[_LOADING])
+
+    def expect(self, number: int) -> None:
+        """Say that the process which is about to write a region takes connections before it has loaded."""
+        _floats(self._part(number), 0, _HEADER_BYTES)[_LOADING] = 1.0
+
     def leave(self, number: int) -> None:
         """Say that the process of a region has ended; what it counted stays."""
-        _floats(self._part(number), 0, _HEADER_BYTES)[_PID] = 0
+        header = _floats(self._part(number), 0, _HEADER_BYTES)
+        header[_PID] = header[_LOADING] = 0
 
     def _part(self, number: int) -> memoryview:
         return self._memory[number * _REGION_BYTES : (number + 1) * _REGION_BYTES]
@@ -173,6 +182,10 @@ class Region:
                 yield
             finally:
                 self._header[_MOVES] += 1.0
+
+    def loaded(self) -> None:
+        """Say that this process has loaded what it is to load."""
+        self._header[_LOADING] = 0.0
 
     def beat(self, now: float) -> None:
         """Say that the event loop runs."""

@@ -112,6 +112,14 @@ class Metrics:
         for model, version in [key for key in list(self._series) if key[1] and key not in kept]:
             self.retire(model, int(version))
 
+    def loaded(self) -> None:
+        """Say that this process has loaded what it is to load."""
+        self._region.loaded()
+
+    def somebody_loads(self) -> bool:
+        """Tell whether a process of this server takes connections, or soon will, and has not loaded yet."""
+        return any(self._counters.is_loading(number) for number in range(self._counters.regions))
+
     def beat(self) -> None:
         """Say that this process's event loop runs. Called on it, again and again."""
         self._region.beat(time.monotonic())

@@ -131,6 +131,8 @@ class Supervisor:
         successor = {model: versions for model, versions in self._plane.wanted.items() if versions and model in served}
         listeners = [listener.fileno() for listener in self._listeners] if role.listens else []
         counters = self._counters.descriptor
+        if role.listens and not replaces:
+            self._counters.expect(number)
         try:
             self._children[number] = child = children.start(
                 role,

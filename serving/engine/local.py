@@ -53,6 +53,7 @@ class LocalEngine:
     def load_all(self, wanted: Wanted | None = None) -> None:
         """Open what is wanted, by default by every model's configuration; the server is ready when this has ended."""
         self._life.load_all(wanted)
+        self._metrics.loaded()
 
     def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
         """Let this thread compute what is cheap of the requests it submits."""
@@ -125,10 +126,12 @@ class LocalEngine:
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.
 
-        One model that failed does not take the others out of service: a probe can ask for the model it needs by name.
+        One model that failed does not take the others out of service: a probe can ask for the model it needs by name. Where
+        several processes answer, all of them have loaded: whoever asks next may meet another.
         """
         if model is None:
-            return bool(self._life.table) and not self._life.loading and not self._draining
+            loading = self._life.loading or self._metrics.somebody_loads()
+            return bool(self._life.table) and not loading and not self._draining
         try:
             self._find(model, version)
         except ModelNotReady:

@@ -148,7 +148,8 @@ class RemoteEngine:
         """Tell whether a model can answer; for None, whether this server should be sent requests."""
         if model is None:
             mirror = self._mirror
-            return mirror.whole and bool(mirror) and not mirror.loading and not self._draining
+            loading = mirror.loading or self._metrics.somebody_loads()
+            return mirror.whole and bool(mirror) and not loading and not self._draining
         try:
             self._find(model, version)
         except ModelNotReady:
@@ -270,6 +271,7 @@ class RemoteEngine:
             mirror.loading, mirror.alive = messages.server_of(head)
         elif kind == Kind.WHOLE:
             mirror.whole = True
+            self._metrics.loaded()
             self._mirror = mirror
             self._why_not = _GONE
             self._whole.set()

@@ -153,3 +153,18 @@ def test_a_process_that_was_killed_while_it_moved_counts_stops_no_reader() -> No
     assert len(list(shared.read())) == 1
     shared.region(0)
     assert len(list(shared.read())) == 1
+
+
+def test_one_that_takes_connections_before_it_has_loaded_is_waited_for() -> None:
+    counters = Counters(2)
+    counters.expect(1)
+    assert counters.is_loading(1), "even before it is there"
+    region = counters.region(1)
+    assert counters.is_loading(1)
+    region.loaded()
+    assert not counters.is_loading(1)
+    counters.region(1)
+    assert not counters.is_loading(1), "its successor loads before it takes any"
+    counters.expect(1)
+    counters.leave(1)
+    assert not counters.is_loading(1), "nobody waits for who has ended"

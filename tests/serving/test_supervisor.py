@@ -223,3 +223,16 @@ def test_one_worker_needs_no_supervisor(repository: Path) -> None:
     with serving(repository, "--workers", "1") as server:
         assert not any("worker" in line for line in server.log)
         assert json.loads(server.ask("GET", "/v2/health/live").body) == {"live": True}
+
+
+@pytest.mark.parametrize("processes", ["--workers", "--frontends"])
+def test_a_server_that_says_it_is_ready_answers_whichever_process_is_met(tmp_path: Path, processes: str) -> None:
+    for number in range(12):
+        toys.publish(tmp_path, f"toy{number}")
+    for _ in range(3):
+        server = LiveServer(tmp_path, processes, "3", "--drain-delay-seconds", "0").ready()
+        try:
+            body = infer_body(toys.images(1))
+            assert {server.ask("POST", "/v2/models/toy11/infer", body).status for _ in range(30)} == {200}
+        finally:
+            server.kill()
