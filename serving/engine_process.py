@@ -30,7 +30,7 @@ from serving.process import begin_logging, end, engine_of
 from serving.settings import Settings
 from serving.worker import CANNOT_FOLLOW
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("serving.engine_process")  # and not __main__, which it is run as
 
 #: As often as a front end looks whether all is well.
 _TICK_SECONDS = 0.1
