@@ -137,8 +137,7 @@ class Turns:
                 found = alone.measure(processes, batch, seconds=self._plan.raw_seconds)
                 self.measured.raw.append(found)
                 self._alone.append((work, number, found))
-                rate = f"{found.rows_per_second:>8,.0f} rows/s {found.cpu_us_per_row:>6.0f} µs"
-                told = f"{rate}  session, {processes} × batch {batch}"
+                told = f"{found.rows_per_second:>8,.0f} rows/s  session alone, {processes} × batch {batch}"
                 self._tell(f"{number + 1}/{self._plan.rounds} {work!s:<45} {told}")
 
     def _note_best_of_raw(self) -> None:

@@ -6,6 +6,7 @@ loop's own thread computes a batch, because it is cheap, nobody need be woken at
 """
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Arrivals:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._thread = 0
         self._arrived: deque[Callable[[], object]] = deque()
         self._woken = False
 
@@ -46,7 +48,10 @@ class Arrivals:
         # without a call of _deliver to come, which clears the flag *before* it looks into the queue.
         if not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._deliver)
+            if threading.get_ident() == self._thread:
+                self._loop.call_soon(self._deliver)  # it is awake; a thread would have to write to a pipe
+            else:
+                self._loop.call_soon_threadsafe(self._deliver)
 
     def lend(self, run: Callable[[], None]) -> None:
         """Run a batch on the loop, once it has read what has arrived by now: so the batch has all of it."""
@@ -73,6 +78,7 @@ class Arrivals:
             self._deliver()
 
     def _deliver(self) -> None:
+        self._thread = threading.get_ident()
         self._woken = False
         while self._arrived:
             self._arrived.popleft()()
