@@ -18,7 +18,7 @@ from loadtests.benchmark.work import BINARY, JSON, SMALL, Work
 RECORDED = Path(__file__).with_name("recorded.json")
 
 #: Above so many times the recorded ratio it is a regression. On a crowded machine five runs of FastAPI lay within 1.2 times
-#: of each other. Flask, with a thread for each request, differed by 1.5 from run to run (JSON: 4.25 to 6.41), which is a false
+#: of each other. Flask, with a thread for each request, differed by 1.5 from run to run (JSON: 4.25 to 6.41), a false
 #: alarm: so it is measured when asked for, and has no record until it has been measured where nothing else runs.
 LEEWAY = 1.5
 
