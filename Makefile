@@ -92,7 +92,7 @@ long: install  ## tests that show at length what shorter ones show
 export-suite: install  ## 45 small modules, exported in every format; faults planted in each: all noticed, no false alarm
 	$(BIN)/python -m tests.export.suite --json runs/export-suite.json
 
-bench: install  ## CPU per request, beside a bare function around the same session and what was recorded; needs wrk (1 minute)
+bench: install  ## CPU per request, beside a bare function around the same session and what was recorded; needs wrk (half a minute)
 	$(BIN)/python -m loadtests.benchmark check
 
 bench-peers: install  ## other people's servers and this one in one run, into docs/performance.md; needs wrk (40 minutes)

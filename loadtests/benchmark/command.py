@@ -153,7 +153,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="CPU per request beside a bare function, and whether it has grown")
     check.add_argument("--rounds", type=_positive, default=5, help="how often each server has its turn (5)")
-    check.add_argument("--frontends", nargs="+", choices=("fastapi", "flask"), default=["fastapi", "flask"])
+    check.add_argument("--frontends", nargs="+", choices=("fastapi", "flask"), default=["fastapi"])
     check.add_argument("--record", action="store_true", help="write the ratios down, to hold later runs to")
     compare = commands.add_parser("compare", help="every server, in turns")
     compare.add_argument("--rounds", type=_positive, default=5, help="how often each server has its turn (5)")

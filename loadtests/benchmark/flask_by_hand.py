@@ -14,7 +14,7 @@ from loadtests.benchmark.work import BINARY, JSON
 
 _VARIABLE = "BENCHMARK_MODEL"
 
-#: Enough that one computes while others read and write; more only wait for each other's GIL.
+#: So that one computes while others read and write. Other numbers were not measured.
 _THREADS = 4
 
 

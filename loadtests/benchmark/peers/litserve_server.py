@@ -1,7 +1,8 @@
 """LitServe: two processes with FastAPI in front of two workers, which join requests.
 
-Bodies are JSON to it; bytes travel in base64. Its other queue (`fast_queue`, ZeroMQ) was no faster here, and slower
-with 32 images as JSON. With no window at all for batches its workers poll, and take a whole core while idle.
+Bodies are JSON to it; bytes travel in base64. Its other queue (`fast_queue`, ZeroMQ) was no faster in one run on a busy
+machine, and slower with 32 images as JSON. With no window at all for batches its workers poll:
+a whole core while idle.
 """
 
 import base64

@@ -1,6 +1,7 @@
 """MLServer: one process, the model in it, asked in V2's JSON; its REST server has no binary tensors.
 
-Its other way, workers in processes of their own, passes every request over a queue.
+Its other way, workers in processes of their own, passes every request over a queue, and was not measured here; nor was its
+adaptive batching.
 """
 
 import asyncio
