@@ -21,6 +21,9 @@ Plain = tuple[Json, list[Array]]
 
 #: A parser keeps twelve times the memory of the largest body that it has read; larger ones than this are read without it.
 _BYTES = 1024 * 1024
+#: A body with any other field is read carefully: simdjson finds none whose name holds a zero byte.
+_FIELDS, _INPUT_FIELDS = {"inputs", "outputs", "id", "parameters"}, {"name", "datatype", "shape", "data", "parameters"}
+
 #: Up to so many brackets are looked for one by one.
 _FEW_LISTS = 16
 #: Parsers kept, for as many threads at once.
@@ -51,7 +54,7 @@ class PlainReader:
             parser = simdjson.Parser()
         try:
             fields = _fields(parser, body)
-        except (ValueError, TypeError, RuntimeError):  # all that simdjson raises; UnicodeDecodeError is a ValueError
+        except (ValueError, TypeError, RuntimeError, LookupError):  # all that simdjson raises
             fields = None
         # Everything that refers to the parser's memory is gone by now: it may be used again.
         self._parsers.append(parser)
@@ -67,8 +70,9 @@ def _fields(parser: simdjson.Parser, body: bytes) -> Plain | None:
     # The list of inputs, and one more for every list that is found where it belongs: any other makes the sum wrong.
     lists = 1
     keys = list(document)
-    if len(set(keys)) != len(keys):
-        return None  # a field twice: simdjson would take the first, the careful reader takes the last
+    # Nor may a field come twice: simdjson would take the first of them, the careful reader takes the last.
+    if not _FIELDS.issuperset(keys) or len(set(keys)) != len(keys):
+        return None
     for key in keys:
         value = document[key]
         if key == "inputs" and isinstance(value, simdjson.Array):
@@ -80,6 +84,10 @@ def _fields(parser: simdjson.Parser, body: bytes) -> Plain | None:
         elif key == "outputs" and isinstance(value, simdjson.Array):
             fields[key] = value.as_list()
             lists += 1
+        elif key == "parameters" and isinstance(value, simdjson.Object):
+            fields[key] = value = _scalars(value)
+            if value is None:
+                return None
         elif isinstance(value, simdjson.Array | simdjson.Object):
             return None
         else:
@@ -110,7 +118,7 @@ def _inputs(described: Iterable[Any], values: list[Array]) -> tuple[list[Json], 
         fields: Json = {}
         data: Any = None
         keys = list(one)
-        if len(set(keys)) != len(keys):
+        if not _INPUT_FIELDS.issuperset(keys) or len(set(keys)) != len(keys):
             return None
         for key in keys:
             value = one[key]
@@ -119,6 +127,10 @@ def _inputs(described: Iterable[Any], values: list[Array]) -> tuple[list[Json], 
             elif key == "shape" and isinstance(value, simdjson.Array):
                 fields[key] = value.as_list()
                 lists += 1
+            elif key == "parameters" and isinstance(value, simdjson.Object):
+                fields[key] = value = _scalars(value)
+                if value is None:
+                    return None
             elif isinstance(value, simdjson.Array | simdjson.Object):
                 return None
             else:
@@ -134,6 +146,14 @@ def _inputs(described: Iterable[Any], values: list[Array]) -> tuple[list[Json], 
         values.append(np.frombuffer(data.as_buffer(of_type=buffer[0]), buffer[1]))
         inputs.append(fields)
     return inputs, lists
+
+
+def _scalars(parameters: Any) -> Json | None:
+    """Return parameters; None where one is a list or an object, or comes twice."""
+    fields: Json = parameters.as_dict()
+    if len(fields) != len(parameters) or any(isinstance(value, list | dict) for value in fields.values()):
+        return None
+    return fields
 
 
 def _lists(data: Any, shape: list[Any]) -> int | None:

@@ -69,7 +69,9 @@ def inputs(draw: st.DrawFn) -> dict[str, object]:
     datatype = draw(st.sampled_from(["FP32", "FP64", "INT8", "UINT8", "INT64", "UINT64", "BOOL", "BYTES", "FP16", "X"]))
     fields = {"name": draw(st.sampled_from(["x", "x", "z", "[", ""])), "datatype": datatype, "shape": shape, "data": flat}
     if draw(st.integers(0, 9)) == 0:
-        fields["parameters"] = draw(st.sampled_from([{}, {"binary_data_size": 4}, [], None, {"a": {}}]))
+        fields["parameters"] = draw(
+            st.sampled_from([{}, {"binary_data_size": 4}, [], None, {"a": {}}, {"b": "[", "c": 1.5}])
+        )
     return fields
 
 
@@ -120,7 +122,8 @@ def test_of_a_field_that_comes_twice_both_ways_take_the_same() -> None:
 
 def test_the_usual_body_is_read_the_fast_way() -> None:
     for shape, data in (([1, 2, 2], [1, 2.5, 3, 4]), ([1, 2, 2], [[[1, 2.5], [3, 4]]])):
-        body = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": shape, "data": data}], "id": "7"}).encode()
+        one = {"name": "x", "datatype": "FP32", "shape": shape, "data": data, "parameters": {}}
+        body = json.dumps({"inputs": [one], "id": "7", "parameters": {"binary_data_output": False}}).encode()
         plain = PLAIN.read(body)
         assert plain is not None
         assert plain[1][0].tolist() == [1, 2.5, 3, 4]
@@ -142,3 +145,13 @@ def test_an_id_of_its_own_does_not_take_anothers_answer() -> None:
         request = decoder.decode(HttpRequest("POST", "/", {}, body, 0.0), signature)
         assert request.id == name
         assert (request.answers is None) is (name is not None)
+
+
+@pytest.mark.parametrize("name", ["\\u0000", "a\\u0000b", "\\ud8fe\\udfb3", "", "Data"])
+def test_a_field_that_nobody_knows_is_left_to_the_careful_reader(name: str) -> None:
+    for body in (
+        b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1],"%s":{}}]}' % name.encode(),
+        b'{"%s":7,"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}' % name.encode(),
+    ):
+        assert PLAIN.read(body) is None
+        assert found(body, decode) == found(body, carefully)
