@@ -85,8 +85,8 @@ def _fields(parser: simdjson.Parser, body: bytes) -> Plain | None:
             fields[key] = value.as_list()
             lists += 1
         elif key == "parameters" and isinstance(value, simdjson.Object):
-            fields[key] = value = _scalars(value)
-            if value is None:
+            fields[key] = scalars = _scalars(value)
+            if scalars is None:
                 return None
         elif isinstance(value, simdjson.Array | simdjson.Object):
             return None
@@ -128,8 +128,8 @@ def _inputs(described: Iterable[Any], values: list[Array]) -> tuple[list[Json], 
                 fields[key] = value.as_list()
                 lists += 1
             elif key == "parameters" and isinstance(value, simdjson.Object):
-                fields[key] = value = _scalars(value)
-                if value is None:
+                fields[key] = scalars = _scalars(value)
+                if scalars is None:
                     return None
             elif isinstance(value, simdjson.Array | simdjson.Object):
                 return None
