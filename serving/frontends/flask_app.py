@@ -10,12 +10,15 @@ import atexit
 import contextlib
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import flask
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import MapAdapter
 
 from serving.errors import BodyTooLarge, Cancelled, InternalError
 from serving.frontends.wsgi import AT_ONCE, LEAVING, REQUEST, Leaving
@@ -24,7 +27,7 @@ from serving.protocols.dispatch import Dispatcher, Waiting
 from serving.protocols.route import HttpRequest, Reply, error_reply
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -35,7 +38,8 @@ def create_app(dispatcher: Dispatcher | None = None) -> flask.Flask:
     Without one, as under gunicorn, the engine is made here from the settings in the environment, and its models are
     loaded before this returns.
     """
-    app = flask.Flask("sameway", static_folder=None)
+    app = _App("sameway", static_folder=None)
+    app.session_interface = _NoSessions()
     if dispatcher is None:
         dispatcher, limits = _from_environment()
         app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
@@ -116,8 +120,36 @@ def _respond(reply: Reply) -> flask.Response:
     return _Whole(reply.body, status=reply.status, headers=headers)
 
 
+class _App(flask.Flask):
+    """An application that is found by paths alone: no route of it depends on a host's name, or is asked for its own URL."""
+
+    def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
+        """Return what matches a request's path. Flask's own way works out which server was meant, for each request."""
+        if request is None:
+            return super().create_url_adapter(request)
+        return self.url_map.bind("", path_info=request.path, default_method=request.method)
+
+
+class _NoSessions(SessionInterface):
+    """No client has a session here: nothing is read from its cookies, and none is written."""
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> NullSession:
+        """Return a session that says so to whoever writes into it."""
+        return NullSession()
+
+    def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
+        """Save nothing."""
+
+
 class _Whole(flask.Response):
     """A response that is complete as it is."""
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer with the body as it is, unless somebody wants to be told when it was sent."""
+        if self._on_close or not isinstance(self.response, list):
+            return super().__call__(environ, start_response)
+        start_response(self.status, self.get_wsgi_headers(environ).to_wsgi_list())
+        return () if environ["REQUEST_METHOD"] == "HEAD" else self.response
 
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
         """Return the headers. Flask's own way looks for what the routes have never left out, in a copy of them."""

@@ -58,6 +58,8 @@ class HttpRequest:
     admission: Admission | None = None
     #: What is held of the body beyond its bytes on the wire.
     inflated_bytes: int = 0
+    #: What its route has read in the body, and for whom, where it was to be answered and could not be yet.
+    read: tuple[object, Any] | None = None  # Any: the route's own
 
 
 @dataclass(slots=True)

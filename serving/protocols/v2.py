@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import orjson
 
 from models.content import LabelContent
+from models.tensors import Signature
 from serving.access import ANYONE, DESCRIBE, OBSERVE, PREDICT
 from serving.engine.base import Engine, ModelMetadata
 from serving.errors import ModelNotReady, ServingError
@@ -138,15 +139,18 @@ class V2:
         latest = time.monotonic() - metadata.timeout_seconds
         for request in requests:
             try:
-                wish = self._decoder.decode(request, signature)
+                wish = self._read(request, signature)
                 rows += len(next(iter(wish.inputs.values()))) if signature.batched else most + 1
                 if rows > most and answers:
-                    break  # it is decoded once more, with the next ones: as seldom as batches are full
+                    request.read = signature, wish
+                    break
                 # Who has a time or a rank of his own, or no time left, is treated so where requests wait.
                 plain = wish.timeout_seconds is None and not wish.priority and request.received > latest
                 if plain and rows <= most:
                     places.append(len(answers))
                     wishes.append(wish)
+                else:
+                    request.read = signature, wish
             except ServingError:
                 pass
             answers.append(None)
@@ -161,6 +165,14 @@ class V2:
             answers[place] = Answered(self._encode(response, wish, metadata), response, encoding)
         return answers
 
+    def _read(self, request: HttpRequest, signature: Signature) -> V2Request:
+        """Return what a request says; of one that was read for this very signature before, without reading it again."""
+        read, request.read = request.read, None
+        if read is not None and read[0] is signature:
+            wish: V2Request = read[1]
+            return wish
+        return self._decoder.decode(request, signature)
+
     def _encode(self, response: InferResponse, wish: V2Request, metadata: ModelMetadata) -> Reply:
         told = None if metadata.content is None else metadata.content.output
         labels = told.labels if isinstance(told, LabelContent) else ()
@@ -170,7 +182,7 @@ class V2:
     def _infer(self, request: HttpRequest, metadata: ModelMetadata) -> Pending:
         """Run one version on the tensors in the body."""
         signature = metadata.signature
-        wish = self._decoder.decode(request, signature)
+        wish = self._read(request, signature)
         # A client may ask for less time than the model's own timeout, which is the longest that a shutdown waits for.
         seconds = min(wish.timeout_seconds or metadata.timeout_seconds, metadata.timeout_seconds)
         deadline = request.received + seconds
