@@ -6,6 +6,7 @@
   python -m loadtests.benchmark compare --peers .venv-peers --write-docs         what `make bench-peers` runs
   python -m loadtests.benchmark compare --sides sameway --works binary --rounds 1 --seconds 1      a glance
   python -m loadtests.benchmark compare --against ../before --sides sameway      this server as another checkout has it
+  python -m loadtests.benchmark formats models/digits/1 --formats onnx onnx_int8 a version's formats beside each other
   python -m loadtests.benchmark show runs/benchmark.json --write-docs            an earlier run, once more
 
 Answers are compared with those of the session itself before, between and after. Exit codes: 0 it was measured, 1 `check`
@@ -41,7 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
     # Servers are stopped on the way out; SIGTERM takes that way too.
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        return {"check": _check, "compare": _compare, "show": _show}[arguments.command](arguments)
+        return {"check": _check, "compare": _compare, "formats": _formats, "show": _show}[arguments.command](arguments)
     except (CannotRun, OSError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
@@ -109,6 +110,17 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _formats(arguments: argparse.Namespace) -> int:
+    _generator()
+    from loadtests.benchmark import formats
+
+    plan = formats.Plan(rounds=arguments.rounds, seconds=arguments.seconds)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        found = formats.measure(arguments.version.resolve(), arguments.formats, plan=plan, folder=Path(folder), tell=_tell)
+    print(formats.table(found, plan))
+    return 0
+
+
 def _show(arguments: argparse.Namespace) -> int:
     from loadtests.benchmark import page
     from loadtests.benchmark.figures import Findings
@@ -164,6 +176,11 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     compare.add_argument("--peers", type=Path, help="the folder of the peers' environments (no peers)")
     compare.add_argument("--against", type=Path, help="another checkout of this project, to be measured too")
     compare.add_argument("--json", type=Path, help="a file for all figures")
+    formats = commands.add_parser("formats", help="the formats of one published version, served in turns")
+    formats.add_argument("version", type=Path, help="the version's folder, as models/digits/1")
+    formats.add_argument("--formats", nargs="+", default=["onnx", "onnx_int8"], help="the first is what others are beside")
+    formats.add_argument("--rounds", type=_positive, default=5, help="how often each has its turn (5)")
+    formats.add_argument("--seconds", type=_positive, default=2, help="how long each turn is (2)")
     show = commands.add_parser("show", help="what an earlier run has found")
     show.add_argument("file", type=Path, help="what `compare --json` wrote")
     for one in (compare, show):
