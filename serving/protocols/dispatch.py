@@ -19,7 +19,7 @@ from serving.metrics import Metrics
 from serving.protocols.compression import Inflater
 from serving.protocols.ending import Ended, Observer, headers
 from serving.protocols.request_id import RequestIds
-from serving.protocols.route import Answered, HttpRequest, Paths, Pending, Reply, Route, error_reply, version_of
+from serving.protocols.route import Answered, HttpRequest, Paths, Pending, Reply, Route, Told, error_reply, version_of
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +98,7 @@ class Dispatcher:
             return False
         return self._engine.cheap_rows(metadata.name, metadata.version) > 0
 
-    def _computed(
-        self, requests: Sequence[HttpRequest]
-    ) -> tuple[Route | None, Sequence[HttpRequest], Sequence[Answered | None]]:
+    def _computed(self, requests: Sequence[HttpRequest]) -> tuple[Route | None, Sequence[HttpRequest], Sequence[Told]]:
         """Compute the first of several requests, if that is cheap: return their route, those let in, and what each is told.
 
         Nothing is counted yet of those that are told nothing.
@@ -124,7 +122,7 @@ class Dispatcher:
         if not admitted:
             return None, (), ()
         self._metrics.begin(len(admitted))
-        found: Sequence[Answered | None] = ()
+        found: Sequence[Told] = ()
         try:
             found = route.several(admitted)
         except ServingError:  # it is said to each, by the usual way
@@ -137,16 +135,14 @@ class Dispatcher:
             self._leave(request)
         return route, admitted, found
 
-    def _told(
-        self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Answered | None]
-    ) -> "list[Reply | Waiting]":
+    def _told(self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Told]) -> "list[Reply | Waiting]":
         """Return the replies to requests that were answered together, and count them; one without an answer is handled."""
         answers: list[Reply | Waiting] = []
         seconds: list[float] = []
         for request, one in zip(requests, found, strict=False):
             self._leave(request)
-            if one is None:
-                answers.append(self.handle(request))
+            if not isinstance(one, Answered):
+                answers.append(self.handle(request) if one is None else self._failed(route, request, one))
                 continue
             reply, response, received = one.reply, one.response, request.received
             request_id = self._ids.of(request.headers)

@@ -92,9 +92,13 @@ class Answered:
 
 Handler = Callable[[HttpRequest], Reply | Pending]
 
+#: What one of several requests is told. None: it is to be handled alone, which says what is the matter with it; an error:
+#: it was computed, and cannot be told.
+Told = Answered | Exception | None
+
 #: Answers the first of several requests for the same path at once, as many as that is good for, and none of them if it is
-#: for none. None in place of an answer: that one is to be handled alone, which says what is the matter with it.
-HandlerOfSeveral = Callable[[Sequence[HttpRequest]], "list[Answered | None]"]
+#: for none.
+HandlerOfSeveral = Callable[[Sequence[HttpRequest]], list[Told]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from serving.errors import ModelNotReady, ServingError
 from serving.limits import Limits
 from serving.protocols import v2_response
 from serving.protocols.current import on_current
-from serving.protocols.route import Answered, HttpRequest, Pending, Reply, Route, version_of
+from serving.protocols.route import Answered, HttpRequest, Pending, Reply, Route, Told, version_of
 from serving.protocols.v2_describe import config_json, metadata_json, statistics_json
 from serving.protocols.v2_request import Decoder, V2Request
 from serving.request import InferRequest, InferResponse
@@ -121,7 +121,7 @@ class V2:
         model, version = request.parameters["model"], version_of(request.parameters)
         return on_current(self._engine, model, version, lambda metadata: self._infer(request, metadata))
 
-    def infer_several(self, requests: Sequence[HttpRequest]) -> list[Answered | None]:
+    def infer_several(self, requests: Sequence[HttpRequest]) -> list[Told]:
         """Run a model that is cheap on the tensors of as many requests as make one batch, here and now.
 
         A lone request is one of several, too. Nothing is waited for, so that nobody can leave, and no time pass, meanwhile.
@@ -132,7 +132,7 @@ class V2:
         if not most:
             return []
         signature = metadata.signature
-        answers: list[Answered | None] = []
+        answers: list[Told] = []
         wishes: list[V2Request] = []
         places: list[int] = []
         rows = 0
@@ -162,7 +162,10 @@ class V2:
             response.id = wish.id
             if wish.outputs is not None:
                 response.outputs = {name: response.outputs[name] for name in wish.outputs}
-            answers[place] = Answered(self._encode(response, wish, metadata), response, encoding)
+            try:
+                answers[place] = Answered(self._encode(response, wish, metadata), response, encoding)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this one's alone
+                answers[place] = error
         return answers
 
     def _read(self, request: HttpRequest, signature: Signature) -> V2Request:

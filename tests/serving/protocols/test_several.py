@@ -13,6 +13,8 @@ import pytest
 
 from models.tensors import Array
 from serving.access import Access
+from serving.errors import Unsupported
+from serving.protocols import v2_response
 from serving.protocols.dispatch import Waiting
 from serving.protocols.ending import Ended
 from serving.protocols.route import HttpRequest, Reply
@@ -201,3 +203,23 @@ def test_places_of_a_key_are_given_back(tmp_path: Path) -> None:
     nobody, _ = together(desk, [request(body(1), headers=credentials.bearer("observe")), request(body(2), headers=headers)])
     assert [reply.status for reply in nobody] == [403, 200]
     desk.close()
+
+
+@pytest.mark.parametrize(("error", "status"), [(Unsupported("not in JSON"), 400), (ValueError("a fault of ours"), 500)])
+def test_one_that_was_computed_and_cannot_be_told_is_not_computed_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    encode = v2_response.encode
+
+    def fail(response, *others):  # type: ignore[no-untyped-def]
+        if response.id == "2":
+            raise error
+        return encode(response, *others)
+
+    monkeypatch.setattr(v2_response, "encode", fail)
+    replies, _ = together(desk, [request(body(number)) for number in (1, 2, 3)])
+    assert [reply.status for reply in replies] == [200, status, 200]
+    (statistics,) = desk.engine.statistics("toy")
+    assert (statistics.inference_count, statistics.execution_count) == (16 + 3, 16 + 1)
+    assert desk.value("sameway_in_flight") == 0
+    assert sum(desk.outcomes().values()) == 16 + 3
