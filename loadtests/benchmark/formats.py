@@ -7,9 +7,11 @@ What a quantized artifact gains in a server is less than what it gains alone: HT
 
 import contextlib
 import functools
+import http.client
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,13 @@ import numpy as np
 
 from loadtests.benchmark import wrk
 from loadtests.benchmark.model import Published
-from loadtests.benchmark.process import Running, running
+from loadtests.benchmark.process import HOST, Running, running
 from loadtests.benchmark.session import open_session
 from loadtests.benchmark.side import ROOT, SAMEWAY, CannotRun, Exchange, Side
 from models.repository import CONFIG, Repository, RepositoryError
 from models.tensors import Array
 
+_READY_SECONDS, _LOOK_SECONDS = 60.0, 0.1
 _LENGTH = "inference-header-content-length"
 
 
@@ -104,8 +107,23 @@ def _serving(version: Path, name: str, plan: Plan, folder: Path) -> Iterator[tup
         f"Sameway, {name}", SAMEWAY, (*serve, "--port", "{port}", "--drain-delay-seconds", "0"), {"": ask}, folder=ROOT
     )
     with running(side, Published(version / artifact.file, repository, repository), images) as server:
+        _await_ready(server)
         server.verify(ask(images), expected)
         yield server, ask(images)
+
+
+def _await_ready(server: Running) -> None:
+    """Return once the server says that all of its processes have loaded; raise CannotRun."""
+    end = time.monotonic() + _READY_SECONDS
+    while True:
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=_READY_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", "/v2/health/ready")
+            if connection.getresponse().status == 200:
+                return
+        if time.monotonic() > end:
+            raise CannotRun(f"{server.side.name}: not ready after {_READY_SECONDS:g} s")
+        time.sleep(_LOOK_SECONDS)
 
 
 def _asked(path: str, name: str, datatype: str, output: tuple[str, Array], images: Array) -> Exchange:
