@@ -23,7 +23,7 @@ from werkzeug.routing import MapAdapter
 from serving.errors import BodyTooLarge, Cancelled, InternalError
 from serving.frontends.wsgi import AT_ONCE, LEAVING, REQUEST, Leaving
 from serving.limits import Limits
-from serving.protocols.dispatch import Dispatcher, Waiting
+from serving.protocols.dispatch import Computed, Dispatcher, Waiting
 from serving.protocols.route import HttpRequest, Reply, error_reply
 
 if TYPE_CHECKING:
@@ -85,12 +85,10 @@ def _request(dispatcher: Dispatcher) -> HttpRequest | Reply:
 
 
 def _answer(dispatcher: Dispatcher, request: HttpRequest) -> Reply:
-    """Return the answer, waiting for it in this thread."""
-    if AT_ONCE in flask.request.environ:
-        # On the event loop: nobody may wait here. None: the request is brought once more, to a thread.
-        reply = dispatcher.at_once(request)
-        flask.request.environ[AT_ONCE] = reply is not None
-        return reply or Reply(503, b"")
+    """Return the answer: the one that is there, where the edge has had it computed, else waiting for it in this thread."""
+    computed: Computed | None = flask.request.environ.pop(AT_ONCE, None)
+    if computed is not None:
+        return computed.reply()
     (answer,) = dispatcher.handle_several([request])
     if not isinstance(answer, Waiting):
         return answer

@@ -25,7 +25,7 @@ WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 REQUEST = "sameway.request"
 LEAVING = "sameway.leaving"
 
-#: There where the application is called on the event loop, for an answer that needs no waiting; it says whether it had one.
+#: Where it finds what was computed already; whoever tells the answer takes it away.
 AT_ONCE = "sameway.at_once"
 
 

@@ -35,7 +35,7 @@ class WsgiEndpoint:
 
     def lane(self, loop: asyncio.AbstractEventLoop) -> WsgiLane:
         """Return the lane by which requests for models come past ASGI."""
-        return WsgiLane(self.line, self._dispatcher, self._limits, Arrivals(loop))
+        return WsgiLane(self.line, self._dispatcher, self._limits, Arrivals(loop), loop=loop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

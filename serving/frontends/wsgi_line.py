@@ -11,7 +11,7 @@ from serving.errors import ModelNotReady, Overloaded
 from serving.frontends.threads import Threads
 from serving.frontends.wsgi import AT_ONCE, Environ, Leaving, WsgiApp, call
 from serving.limits import Limits
-from serving.protocols.dispatch import Dispatcher
+from serving.protocols.dispatch import Computed, Dispatcher
 from serving.protocols.route import HttpRequest, Reply
 
 #: Weight of the newest request in the time for which one keeps its thread: half of the memory is younger than seven.
@@ -66,11 +66,13 @@ class WsgiLine:
         self._threads.submit(turn)
         return turn
 
-    def at_once(self, environ: Environ) -> Reply | None:
-        """Return what the application says at once, in this very thread; None where it would have to wait."""
-        environ[AT_ONCE] = True
+    def at_once(self, environ: Environ, computed: Computed) -> Reply:
+        """Return what the application says of an answer that is there, in this very thread: it has nothing to wait for."""
+        environ[AT_ONCE] = computed
         reply = call(self._app, environ)
-        return reply if environ[AT_ONCE] else None
+        if environ.get(AT_ONCE) is computed:
+            computed.forget()  # the application has answered by itself
+        return reply
 
     def ended(self, turn: Turn) -> None:
         """Count a request out."""

@@ -81,22 +81,20 @@ class Dispatcher:
             return [self.handle(request) for request in requests]
         return self._told(route, admitted, found)
 
-    def at_once(self, request: HttpRequest) -> Reply | None:
-        """Answer a request if that needs no waiting for anybody; None: it is to be handled, and was not counted yet."""
-        route, admitted, found = self._computed([request])
-        answers = self._told(route, admitted, found) if route is not None and any(found) else [None]
-        return answers[0] if isinstance(answers[0], Reply) else None
+    def compute(self, requests: Sequence[HttpRequest]) -> "list[Computed | None]":
+        """Compute the first of several requests for the same path, if that is cheap, for whoever tells each by itself.
 
-    def is_cheap(self, request: HttpRequest) -> bool:
-        """Tell whether the thread that calls this would mostly have the answer at once."""
-        try:
-            route, parameters = self._paths.match(request.method, request.path)
-            if route.several is None:
-                return False
-            metadata = self._engine.metadata(parameters["model"], version_of(parameters))
-        except ServingError:
-            return False
-        return self._engine.cheap_rows(metadata.name, metadata.version) > 0
+        None: that one is to be handled alone. An empty list: all of them are.
+        """
+        route, admitted, found = self._computed(requests)
+        if route is None:
+            return []
+        computed: list[Computed | None] = []
+        for request, told in zip(admitted, found, strict=False):
+            if told is None:
+                self._leave(request)
+            computed.append(None if told is None else Computed(self, route, request, told))
+        return computed
 
     def _computed(self, requests: Sequence[HttpRequest]) -> tuple[Route | None, Sequence[HttpRequest], Sequence[Told]]:
         """Compute the first of several requests, if that is cheap: return their route, those let in, and what each is told.
@@ -294,6 +292,28 @@ class Dispatcher:
             record.client = self._access.client(request.headers)  # its key was known, and did not open this
         for observer in self._observers:
             observer.finished(record)
+
+
+class Computed:
+    """A request that was computed and not told yet. The front end ends it with one of the two methods."""
+
+    __slots__ = ("_dispatcher", "_request", "_route", "_told")
+
+    def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, told: Told) -> None:
+        self._dispatcher = dispatcher
+        self._route = route
+        self._request = request
+        self._told = told
+
+    def reply(self) -> Reply:
+        """Return the answer."""
+        (reply,) = self._dispatcher._told(self._route, [self._request], [self._told])
+        return reply if isinstance(reply, Reply) else reply.interrupted()  # which never waits, as it was computed
+
+    def forget(self) -> None:
+        """Tell nobody: the request was answered in another way, and is not counted."""
+        self._dispatcher._leave(self._request)
+        self._dispatcher._metrics.begin(-1)
 
 
 class Waiting:
