@@ -147,7 +147,7 @@ class Region:
         self._moving = threading.Lock()
         self._free: list[int] = []
         self._header[_MOVES] = 0.0  # odd, if the process before this one was killed while it moved something
-        self._header[_CONNECTIONS] = 0.0
+        self._header[_CONNECTIONS] = self._header[_HEARTBEAT] = 0.0  # nothing of it is this process's own
         self._header[_PID] = os.getpid()
 
     def inherited(self) -> list["Block"]:

@@ -86,6 +86,7 @@ class EngineProcess:
         # What is here by now stays to the end: it need not be looked through again and again.
         gc.collect()
         gc.freeze()
+        self._health.watch(end)
         threading.Thread(target=load, name="load", daemon=True).start()
         self._loop.run_until_complete(self._serve())
         if not self._health.hangs:

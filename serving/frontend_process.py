@@ -41,15 +41,15 @@ def main(words: Sequence[str]) -> int:
 
     counters = Counters(descriptor=facts["counters"])
     metrics = Metrics(counters, region=facts["number"])
-    engine = RemoteEngine(Door(socket.socket(fileno=facts["door"])), metrics)
+    # Without a supervisor nobody would replace this process: it finishes what it has accepted, and ends.
+    ends = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    engine = RemoteEngine(Door(socket.socket(fileno=facts["door"])), metrics, on_fault=ends)
     repository = Repository(settings.repository)
 
     def known(model: str) -> None:
         if not engine.knows(model):
             require(repository, model, only=settings.models)
 
-    # Without a supervisor nobody would replace this process: it finishes what it has accepted, and ends.
-    ends = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
     delegate = Delegate(link, known=known, obey=_obey, on_end=ends)
     try:
         wired = wire(settings, engine, metrics, management=delegate)

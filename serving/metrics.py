@@ -120,6 +120,14 @@ class Metrics:
         """Tell whether a process of this server takes connections, or soon will, and has not loaded yet."""
         return any(self._counters.is_loading(number) for number in range(self._counters.regions))
 
+    def somebody_is_silent(self, seconds: float) -> bool:
+        """Tell whether the event loop of a process that is there has not run for so long."""
+        latest = time.monotonic() - seconds
+        return any(
+            self._counters.pid(number) and 0 < self._counters.heartbeat(number) < latest
+            for number in range(self._counters.regions)
+        )
+
     def beat(self) -> None:
         """Say that this process's event loop runs. Called on it, again and again."""
         self._region.beat(time.monotonic())

@@ -17,6 +17,7 @@ from serving.backends.base import AS_EXPORTED, ArtifactFile, BackendError, Execu
 from serving.backends.declared import Declared, DeclaredTensor
 from serving.backends.devices import CPU
 from serving.backends.onnx_cuda import CUDA_PROVIDER, BoundSession, check_device, check_execution, has_device, providers_of
+from serving.backends.onnx_steady import is_steady
 
 #: onnx.TensorProto.BFLOAT16
 _ONNX_BFLOAT16 = 16
@@ -38,17 +39,6 @@ _DATATYPES = {
     "bfloat16": "BF16",
     "string": "BYTES",
 }
-
-#: Operators that take as long as the values say, by running a part of the graph again and again or by making as much of
-#: it as they are told.
-_UNSTEADY = (
-    "Loop", "Scan", "If", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "ConstantOfShape", "Range", "Expand",
-    "Tile", "Resize", "Upsample", "OneHot", "Pad", "StringSplit",
-)  # fmt: skip
-#: NodeProto.op_type is field 4 of the file's protobuf, a text: this byte, its length, itself.
-_OP_TYPE = 0x22
-#: A larger file is no cheap model, and is not looked through.
-_LOOKED_THROUGH_BYTES = 32 * 1024 * 1024
 
 #: Errors and worse; below that the runtime writes to standard error on its own, past our log.
 _LOG_ERRORS = 3
@@ -81,7 +71,7 @@ class OnnxBackend:
         device = check_device(device, onnxruntime.get_available_providers(), version=onnxruntime.__version__)
         check_execution(execution, device)
         session = _opened(artifact, _options(threads=threads), device=device, execution=execution)
-        steady = device == CPU and _is_steady(artifact.read_bytes())
+        steady = device == CPU and is_steady(artifact.read_bytes())
         for kind, specs, found in (
             ("inputs", signature.inputs, session.get_inputs()),
             ("outputs", signature.outputs, session.get_outputs()),
@@ -157,13 +147,6 @@ def _opened(
             f"device: expected {device!r} to be usable by ONNX Runtime, found {found}: no such GPU, or no CUDA libraries"
         )
     return session
-
-
-def _is_steady(file: bytes) -> bool:
-    """Tell whether a graph has no operator whose time its values decide. One that only looks so counts as having it."""
-    if len(file) > _LOOKED_THROUGH_BYTES:
-        return False
-    return not any(bytes((_OP_TYPE, len(name))) + name.encode() in file for name in _UNSTEADY)
 
 
 def _declared_tensor(artifact: ArtifactFile, kind: str, node: Any) -> DeclaredTensor:  # Any: the runtime is not typed

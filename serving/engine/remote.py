@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 _ANSWER, _ERROR = int(Kind.ANSWER), int(Kind.ERROR)
 #: An engine's process starts anew in a few seconds.
 _RETRY_SECONDS = 1
+#: An engine says ten times a second that its event loop runs; opening a session can hold the interpreter for seconds.
+_SILENT_SECONDS = 30.0
 #: For the event loop to close a connection.
 _LEAVE_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
@@ -51,7 +53,9 @@ class RemoteEngine:
     Built without a connection: `attach` begins to take those that come through the door.
     """
 
-    def __init__(self, door: Door, metrics: Metrics) -> None:
+    def __init__(self, door: Door, metrics: Metrics, *, on_fault: Callable[[], object] = lambda: None) -> None:
+        """`on_fault` is called where what the engine's process says is not understood: this process is to be replaced."""
+        self._on_fault = on_fault
         self._door = door
         self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,7 +162,7 @@ class RemoteEngine:
 
     def alive(self) -> bool:
         """Tell whether every instance makes progress; an engine's process that has ended is replaced, so that one does."""
-        return self._mirror.alive
+        return self._mirror.alive and not self._metrics.somebody_is_silent(_SILENT_SECONDS)
 
     def hangs_for(self) -> float:
         """Return for how long an instance has hung here, where there is none: the engine's process looks after its own."""
@@ -227,6 +231,9 @@ class RemoteEngine:
             self._why_not = _GONE
             self._whole.clear()
             log.error("event=engine_gone waiting=%d reason=%r", len(self._waiting), "" if error is None else str(error))
+            if error is not None:
+                # Connections are handed over when a process starts, so only another one can get another.
+                self._on_fault()
         self._mirror = self._mirror.names()
         for number in list(self._waiting):
             self._fail(number, ModelNotReady(self._why_not, retry_after_seconds=_RETRY_SECONDS))

@@ -48,8 +48,8 @@ def create_app(dispatcher: Dispatcher | None = None) -> flask.Flask:
     here = threading.local()
 
     def view(*_: object, **__: object) -> flask.Response:
-        if not hasattr(here, "lends"):
-            # It waits for the answer anyway; where it is cheap to compute, it may as well do so itself.
+        if AT_ONCE not in flask.request.environ and not hasattr(here, "lends"):
+            # This thread waits for the answer anyway; where it is cheap to compute, it may as well do so itself.
             routes.lend(lambda run: run())
             here.lends = True
         request = _request(routes)

@@ -5,6 +5,7 @@ gets everything else: other routes, and heads that say something unusual.
 """
 
 import asyncio
+from collections import deque
 
 from serving.errors import Cancelled, ServingError
 from serving.frontends.arrivals import Arrivals
@@ -13,6 +14,19 @@ from serving.frontends.timeouts import Timeouts
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher, Waiting
 from serving.protocols.route import HttpRequest
+
+#: As many as are looked at in one go: no batch that is computed here has more rows.
+_TOGETHER = 64
+
+
+def first_of(errands: "deque[Errand]", most: int) -> list[tuple[Errand, HttpRequest]]:
+    """Take the first so many errands that are still there; those that have left were counted when they did."""
+    taken: list[tuple[Errand, HttpRequest]] = []
+    while errands and len(taken) < most:
+        errand = errands.popleft()
+        if errand.request is not None:
+            taken.append((errand, errand.request))
+    return taken
 
 
 class DirectLane:
@@ -25,7 +39,7 @@ class DirectLane:
         self._timeouts = Timeouts(loop)
         self._loop = loop
         #: Those that became whole since the loop last looked, by their path.
-        self._gathered: dict[str, list[Errand]] = {}
+        self._gathered: dict[str, deque[Errand]] = {}
         dispatcher.lend(self._arrivals.lend)
 
     def takes(self, head: HttpRequest, *, length: int) -> bool:
@@ -38,31 +52,25 @@ class DirectLane:
             return
         if not self._gathered:
             self._loop.call_soon(self._answer)
-        path = errand.request.path
-        together = self._gathered.get(path)
-        if together is None:
-            self._gathered[path] = [errand]
-        else:
-            together.append(errand)
+        self._gathered.setdefault(errand.request.path, deque()).append(errand)
 
     def _answer(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for path, together in gathered.items():
-            # Without those that have left meanwhile, which were counted then.
-            errands = [errand for errand in together if errand.request is not None]
-            if not errands:
-                continue
-            answers = self._dispatcher.handle_several([errand.request for errand in errands if errand.request is not None])
-            for errand, answer in zip(errands, answers, strict=False):
+        for path, errands in gathered.items():
+            together = first_of(errands, _TOGETHER)
+            answers = self._dispatcher.handle_several([request for _, request in together]) if together else []
+            for (errand, _), answer in zip(together, answers, strict=False):
                 if isinstance(answer, Waiting):
                     _Wait(errand, answer, self._arrivals, self._timeouts)
                 else:
                     errand.answer(answer)
-            if len(answers) < len(errands):
+            errands.extendleft(errand for errand, _ in reversed(together[len(answers) :]))
+            if errands:
                 # In between the loop looks at what else has happened.
                 if not self._gathered:
                     self._loop.call_soon(self._answer)
-                self._gathered.setdefault(path, [])[:0] = errands[len(answers) :]
+                errands.extend(self._gathered.get(path, ()))
+                self._gathered[path] = errands
 
     def broken_off(self, head: HttpRequest, error: ServingError | None) -> None:
         """Count a request that never became whole."""

@@ -29,12 +29,24 @@ class Threads:
         self._working = 0
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Run this in a thread, in the order of submission. It must not raise."""
+        """Run this in a thread, in the order of submission. It must not raise.
+
+        Raise RuntimeError where no thread can be made, and there is none that could do it later.
+        """
         with self._lock:
             self._work.append(work)
             start = None if self._working else self._next()
-        if start is not None:
-            start()
+        if start is not None and not self._begin(start) and not self._made:
+            with self._lock:
+                self._work.remove(work)
+            raise RuntimeError("no thread can be made")
+
+    def next_work(self) -> Callable[[], object] | None:
+        """Return what waits longest for a thread."""
+        try:
+            return self._work[0]
+        except IndexError:
+            return None
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -44,14 +56,25 @@ class Threads:
             self._working -= 1
             start = self._next() if self._work and not self._working else None
         if start is not None:
-            start()
+            self._begin(start)
         try:
             yield
         finally:
             with self._lock:
                 self._working += 1
 
-    def _next(self) -> Callable[[], object] | None:
+    def _begin(self, start: Callable[[], None]) -> bool:
+        """Wake a thread, or make one; tell whether that was possible."""
+        try:
+            start()
+        except RuntimeError:  # the process may have no more threads
+            with self._lock:
+                self._made -= 1
+                self._working -= 1
+            return False
+        return True
+
+    def _next(self) -> Callable[[], None] | None:
         """Count one more thread at work; return what starts it, None where there is none left. The lock is held."""
         if self._idle:
             self._working += 1

@@ -12,6 +12,7 @@ import time
 
 from starlette.types import Receive, Scope, Send
 
+from serving.errors import ServerBusy
 from serving.frontends.arrivals import Arrivals
 from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
 from serving.frontends.wsgi import WsgiApp, environ_of, environ_of_head
@@ -76,7 +77,12 @@ class WsgiEndpoint:
         head = environ_of_head(scope.get("server"), scope.get("client"), scope.get("scheme", "http"), request)
         head["QUERY_STRING"] = scope.get("query_string", b"").decode("latin-1")
         head["SERVER_PROTOCOL"] = f"HTTP/{scope['http_version']}"
-        turn = self.line.begin(environ_of(head, request, leaving), leaving, tell)
+        try:
+            turn = self.line.begin(environ_of(head, request, leaving), leaving, tell)
+        except RuntimeError:  # no thread can be made, and there is none
+            unwatch()
+            busy = ServerBusy("the server has no thread for the request", retry_after_seconds=1)
+            return self._dispatcher.refuse(request, busy)
         try:
             await asyncio.shield(ended)
             reply = turn.reply

@@ -11,9 +11,10 @@ import asyncio
 import time
 from collections import deque
 
-from serving.errors import Cancelled, ServingError
+from serving.errors import Cancelled, ServerBusy, ServingError
 from serving.frontends.arrivals import Arrivals
 from serving.frontends.errand import Errand
+from serving.frontends.lane import first_of
 from serving.frontends.wsgi import Leaving, environ_of
 from serving.frontends.wsgi_line import Turn, WsgiLine, stopping
 from serving.limits import Limits
@@ -26,6 +27,8 @@ _LOOK_SECONDS = 0.005
 
 #: How many requests are answered before the loop looks at what else there is: Flask takes some 60 µs for each.
 _AT_ONCE = 16
+#: A body up to this size is read on the loop; a larger one, which takes a millisecond and more as JSON, in a thread.
+_SMALL_BYTES = 512 * 1024
 #: For how long a thread may keep an answer while it works on others: some ten requests of Flask's.
 _TOGETHER_SECONDS = 0.001
 
@@ -45,7 +48,7 @@ class WsgiLane:
         self._over: deque[tuple[_Call, Turn]] = deque()
         self._since = 0.0
         #: Those that became whole since the loop last looked, by their path.
-        self._gathered: dict[str, list[Errand]] = {}
+        self._gathered: dict[str, deque[Errand]] = {}
         self._loop = loop
         line.pauses = self._bring
         dispatcher.lend(arrivals.lend)
@@ -58,32 +61,33 @@ class WsgiLane:
         """Have the application answer the request, once the loop has read what else has arrived by now."""
         if errand.request is None:
             return
+        if len(errand.request.body) > _SMALL_BYTES:
+            self._give_to_thread(errand)
+            return
         if not self._gathered:
             self._loop.call_soon(self._go)
-        self._gathered.setdefault(errand.request.path, []).append(errand)
+        self._gathered.setdefault(errand.request.path, deque()).append(errand)
 
     def _go(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for path, together in gathered.items():
-            # Without those that have left meanwhile, which were counted then.
-            errands = [errand for errand in together if errand.request is not None]
-            asked = [errand.request for errand in errands[:_AT_ONCE] if errand.request is not None]
-            computed = self._dispatcher.compute(asked) if asked else []
-            for errand, one in zip(errands, computed, strict=False):
-                if one is None or errand.request is None:
+        for path, errands in gathered.items():
+            together = first_of(errands, _AT_ONCE)
+            computed = self._dispatcher.compute([request for _, request in together]) if together else []
+            for (errand, request), one in zip(together, computed, strict=False):
+                if one is None:
                     self._give_to_thread(errand)
                 else:
-                    environ = environ_of(errand.environ(), errand.request, Leaving())
-                    errand.answer(self._line.at_once(environ, one))
-            rest = errands[len(computed) :]
+                    errand.answer(self._line.at_once(environ_of(errand.environ(), request, Leaving()), one))
+            errands.extendleft(errand for errand, _ in reversed(together[len(computed) :]))
             if not computed:
-                for errand in rest:
+                for errand in errands:
                     self._give_to_thread(errand)
-            elif rest:
+            elif errands:
                 # In between the loop looks at what else has happened.
                 if not self._gathered:
                     self._loop.call_soon(self._go)
-                self._gathered.setdefault(path, [])[:0] = rest
+                errands.extend(self._gathered.get(path, ()))
+                self._gathered[path] = errands
 
     def _give_to_thread(self, errand: Errand) -> None:
         request = errand.request
@@ -96,7 +100,12 @@ class WsgiLane:
         call = errand.waiter = _Call(errand, leaving)
         self._calls.add(call)
         environ = environ_of(errand.environ(), request, leaving)
-        self._line.begin(environ, leaving, lambda turn: self._tell(call, turn))
+        try:
+            self._line.begin(environ, leaving, lambda turn: self._tell(call, turn))
+        except RuntimeError:  # no thread can be made, and there is none
+            self._calls.discard(call)
+            busy = ServerBusy("the server has no thread for the request", retry_after_seconds=1)
+            errand.answer(self._dispatcher.refuse(request, busy))
 
     def broken_off(self, head: HttpRequest, error: ServingError | None) -> None:
         """Count a request that never became whole."""
@@ -118,7 +127,7 @@ class WsgiLane:
         if not self._over:
             self._since = now
         self._over.append((call, turn))
-        if now - self._since > _TOGETHER_SECONDS:
+        if now - self._since > _TOGETHER_SECONDS or self._line.next_bytes() > _SMALL_BYTES:
             self._bring()
 
     def _bring(self) -> None:

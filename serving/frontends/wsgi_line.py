@@ -21,13 +21,14 @@ _WEIGHT = 0.1
 class Turn:
     """One request's turn in a thread. `reply` is there once it has been told to be over."""
 
-    __slots__ = ("_app", "_environ", "_tell", "begun", "kept_seconds", "leaving", "reply")
+    __slots__ = ("_app", "_environ", "_tell", "begun", "kept_seconds", "leaving", "reply", "size_bytes")
 
     def __init__(self, app: WsgiApp, environ: Environ, leaving: Leaving, tell: Callable[["Turn"], object]) -> None:
         self._app = app
         self._environ = environ
         self._tell = tell
         self.leaving = leaving
+        self.size_bytes = int(environ["CONTENT_LENGTH"])
         self.begun = False
         self.kept_seconds = 0.0
         self.reply: Reply | None = None
@@ -60,11 +61,19 @@ class WsgiLine:
         return Leaving(self._threads.waiting)
 
     def begin(self, environ: Environ, leaving: Leaving, tell: Callable[[Turn], object]) -> Turn:
-        """Give a request its turn once a thread is free; `tell` is called there when it is over, and `ended` must follow."""
-        self.inside += 1
+        """Give a request its turn once a thread is free; `tell` is called there when it is over, and `ended` must follow.
+
+        Raise RuntimeError where no thread can be made, and there is none.
+        """
         turn = Turn(self._app, environ, leaving, tell)
         self._threads.submit(turn)
+        self.inside += 1
         return turn
+
+    def next_bytes(self) -> int:
+        """Return how large the body is of the request whose turn is next, 0 if there is none. From any thread."""
+        turn = self._threads.next_work()
+        return turn.size_bytes if isinstance(turn, Turn) else 0
 
     def at_once(self, environ: Environ, computed: Computed) -> Reply:
         """Return what the application says of an answer that is there, in this very thread: it has nothing to wait for."""

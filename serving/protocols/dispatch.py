@@ -7,7 +7,7 @@ framework's middleware.
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -109,21 +109,10 @@ class Dispatcher:
         if route.several is None:
             return None, (), ()
         admitted: list[HttpRequest] = []
-        for request in requests:
-            if "content-encoding" in request.headers:
-                break
-            try:
-                request.parameters, request.admission = parameters, self._admit(route, request)
-            except ServingError:
-                break
-            admitted.append(request)
-        if not admitted:
-            return None, (), ()
-        self._metrics.begin(len(admitted))
         found: Sequence[Told] = ()
         try:
-            found = route.several(admitted)
-        except ServingError:  # it is said to each, by the usual way
+            found = route.several(self._let_in(route, parameters, requests, admitted))
+        except (ServingError, StopIteration):  # it is said to each, by the usual way
             pass
         except Exception:
             log.exception("event=internal_error path=%r", first.path)
@@ -132,6 +121,21 @@ class Dispatcher:
         for request in admitted[len(found) :]:
             self._leave(request)
         return route, admitted, found
+
+    def _let_in(
+        self, route: Route, parameters: Mapping[str, str], requests: Sequence[HttpRequest], admitted: list[HttpRequest]
+    ) -> Iterator[HttpRequest]:
+        """Yield requests that may pass, noted and counted, until one may not: as many as are asked for."""
+        for request in requests:
+            if "content-encoding" in request.headers:
+                return
+            try:
+                request.parameters, request.admission = parameters, self._admit(route, request)
+            except ServingError:
+                return
+            self._metrics.begin()
+            admitted.append(request)
+            yield request
 
     def _told(self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Told]) -> "list[Reply | Waiting]":
         """Return the replies to requests that were answered together, and count them; one without an answer is handled."""

@@ -5,7 +5,7 @@ end's business. dispatch.py is the way that every request takes through all this
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -97,8 +97,8 @@ Handler = Callable[[HttpRequest], Reply | Pending]
 Told = Answered | Exception | None
 
 #: Answers the first of several requests for the same path at once, as many as that is good for, and none of them if it is
-#: for none.
-HandlerOfSeveral = Callable[[Sequence[HttpRequest]], list[Told]]
+#: for none. It takes no more of them than it may answer, and one.
+HandlerOfSeveral = Callable[[Iterator[HttpRequest]], list[Told]]
 
 
 @dataclass(frozen=True, slots=True)

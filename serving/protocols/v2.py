@@ -5,8 +5,9 @@ they are; no decision is made by Content-Type, which real clients leave out or s
 """
 
 import importlib.metadata
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import orjson
 
@@ -121,26 +122,27 @@ class V2:
         model, version = request.parameters["model"], version_of(request.parameters)
         return on_current(self._engine, model, version, lambda metadata: self._infer(request, metadata))
 
-    def infer_several(self, requests: Sequence[HttpRequest]) -> list[Told]:
+    def infer_several(self, requests: Iterator[HttpRequest]) -> list[Told]:
         """Run a model that is cheap on the tensors of as many requests as make one batch, here and now.
 
         A lone request is one of several, too. Nothing is waited for, so that nobody can leave, and no time pass, meanwhile.
         """
-        parameters = requests[0].parameters
+        first = next(requests)
+        parameters = first.parameters
         metadata = self._engine.metadata(parameters["model"], version_of(parameters))
-        most = self._engine.cheap_rows(metadata.name, metadata.version)
+        signature = metadata.signature
+        most = self._engine.cheap_rows(metadata.name, metadata.version) if signature.batched else 0
         if not most:
             return []
-        signature = metadata.signature
         answers: list[Told] = []
         wishes: list[V2Request] = []
         places: list[int] = []
         rows = 0
         latest = time.monotonic() - metadata.timeout_seconds
-        for request in requests:
+        for request in itertools.chain((first,), requests):
             try:
                 wish = self._read(request, signature)
-                rows += len(next(iter(wish.inputs.values()))) if signature.batched else most + 1
+                rows += len(next(iter(wish.inputs.values())))
                 if rows > most and answers:
                     request.read = signature, wish
                     break
@@ -151,8 +153,8 @@ class V2:
                     wishes.append(wish)
                 else:
                     request.read = signature, wish
-            except ServingError:
-                pass
+            except ServingError as error:
+                request.read = signature, error
             answers.append(None)
         if not wishes:
             return answers
@@ -172,6 +174,8 @@ class V2:
         """Return what a request says; of one that was read for this very signature before, without reading it again."""
         read, request.read = request.read, None
         if read is not None and read[0] is signature:
+            if isinstance(read[1], ServingError):
+                raise read[1]
             wish: V2Request = read[1]
             return wish
         return self._decoder.decode(request, signature)

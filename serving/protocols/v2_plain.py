@@ -26,8 +26,8 @@ _FIELDS, _INPUT_FIELDS = {"inputs", "outputs", "id", "parameters"}, {"name", "da
 
 #: Up to so many brackets are looked for one by one.
 _FEW_LISTS = 16
-#: Parsers kept, for as many threads at once.
-_PARSERS = 8
+#: Parsers kept: one for a thread at work, and another for one that was not done when it lost the interpreter.
+_PARSERS = 2
 
 #: Which buffer holds the values of a datatype exactly: doubles, as Python's own floats are, or integers of 64 bits.
 _BUFFERS = {

@@ -1,6 +1,7 @@
 """Requests for models past the framework: the same answers, in the same order, and nobody's head is taken for another's."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,3 +157,23 @@ def test_a_body_that_is_too_large_is_refused_before_it_comes(server: LiveServer)
         head = asked(1).partition(b"content-length")[0] + b"content-length: 99999999999\r\n\r\n"
         assert connection.send(head).answer().status == 413
         assert connection.closed()
+
+
+@pytest.mark.parametrize("frontend", ["fastapi", "flask"])
+def test_whatever_is_not_answered_at_once_gives_its_keys_place_back(tmp_path: Path, frontend: str) -> None:
+    toys.publish(tmp_path / "models")
+    keys = credentials.write(tmp_path, concurrent=2)
+    with serving(tmp_path / "models", "--frontend", frontend, "--keys", str(keys)) as server, server.connect() as connection:
+        for number in range(40):
+            check(connection.send(asked(number)).answer(), number)
+        for _ in range(6):
+            assert connection.send(request("POST", INFER, b'{"inputs":[]}', key("predict"))).answer().status == 400
+            late = infer_body(images(1), id="1", parameters={"timeout": 9_000_000})
+            check(connection.send(request("POST", INFER, late, key("predict"))).answer(), 1)
+            first = infer_body(images(2), id="2", parameters={"priority": 1})
+            check(connection.send(request("POST", INFER, first, key("predict"))).answer(), 2)
+            many = infer_body(toys.images(64), id="3")
+            assert connection.send(request("POST", INFER, many, key("predict"))).answer().status in (200, 400)
+        for number in range(4):
+            check(connection.send(asked(number)).answer(), number)
+        assert server.value("sameway_in_flight", headers=credentials.bearer("observe")) == 0

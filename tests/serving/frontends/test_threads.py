@@ -1,5 +1,7 @@
 import threading
 
+import pytest
+
 from serving.frontends.threads import Threads
 from tests.serving.sessions import PATIENCE
 
@@ -85,3 +87,35 @@ def test_whoever_pauses_says_so_before_it_sleeps_or_waits() -> None:
     assert pauses == ["t-1"]
     job.goes_on.set()
     assert job.ended.wait(PATIENCE)
+
+
+def test_a_thread_that_cannot_be_made_is_told_and_the_next_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads(2, name="t")
+    start = threading.Thread.start
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="no thread can be made"):
+        threads.submit(lambda: pytest.fail("it was given back"))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    done = threading.Event()
+    threads.submit(done.set)
+    assert done.wait(PATIENCE)
+
+
+def test_what_cannot_have_a_thread_of_its_own_waits_for_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads(2, name="t")
+    job = Job(threads)
+    threads.submit(job)
+    assert job.waits.wait(PATIENCE)
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    done = threading.Event()
+    threads.submit(done.set)
+    job.goes_on.set()
+    assert done.wait(PATIENCE)
