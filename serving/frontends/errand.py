@@ -15,8 +15,8 @@ from serving.protocols.route import HttpRequest, Reply
 
 if TYPE_CHECKING:
     from serving.errors import ServingError
+    from serving.frontends.errand_edge import ErrandEdge
     from serving.frontends.head import Head
-    from serving.frontends.http_edge import HttpEdge
 
 
 class Lane(Protocol):
@@ -75,7 +75,7 @@ class Errand:
         "request", "response_complete", "response_started", "waiter",
     )  # fmt: skip
 
-    def __init__(self, edge: "HttpEdge", lane: Lane, head: "Head", *, request: HttpRequest, keep_alive: bool) -> None:
+    def __init__(self, edge: "ErrandEdge", lane: Lane, head: "Head", *, request: HttpRequest, keep_alive: bool) -> None:
         self._edge = edge
         self._lane = lane
         self._head = head

@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 from serving.frontends.arrivals import Arrivals, Ending
 from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
 from serving.limits import Limits
-from serving.protocols.dispatch import Dispatcher, Waiting
+from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import Reply
+from serving.protocols.waiting import Waiting
 
 
 def create_app(dispatcher: Dispatcher, limits: Limits) -> FastAPI:

@@ -23,8 +23,9 @@ from werkzeug.routing import MapAdapter
 from serving.errors import BodyTooLarge, Cancelled, InternalError
 from serving.frontends.wsgi import AT_ONCE, LEAVING, REQUEST, Leaving
 from serving.limits import Limits
-from serving.protocols.dispatch import Computed, Dispatcher, Waiting
+from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply, error_reply
+from serving.protocols.waiting import Computed, Waiting
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -14,40 +14,31 @@
 """
 
 import asyncio
-import time
-import urllib.parse
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
 from serving.frontends.asgi import LEAVING, MANAGEMENT, REFUSAL
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.errand import Errand
+from serving.frontends.errand_edge import ErrandEdge
 from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
-from serving.frontends.head import Head, RawHeaders, headers_of, plain
+from serving.frontends.head import plain
 from serving.frontends.lingering import Lingering, unread
 from serving.frontends.shared import Process
 from serving.limits import Limits
-from serving.protocols.route import HttpRequest
 
 #: How long a silent connection is still read when the server stops: several times the way between a client and its server.
 _FAREWELL_SECONDS = 0.1
 
 
-class HttpEdge(HttpToolsProtocol):
+class HttpEdge(ErrandEdge):
     """One connection."""
-
-    # What waits for its turn and who is at work may be errands, which stand in for uvicorn's cycles.
-    cycle: Any
-    pipeline: deque[Any]
 
     def __init__(
         self,
@@ -59,9 +50,8 @@ class HttpEdge(HttpToolsProtocol):
         limits: Limits,
         process: Process,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, app_state, _loop, process=process)
         self._limits = limits
-        self._process = process
         self._held = process.held
         self._most_headers = limits.header_count
         self._held_here = 0
@@ -71,16 +61,9 @@ class HttpEdge(HttpToolsProtocol):
         #: Bytes since the last of a body.
         self._head_bytes = 0
         self._messages = 0
-        # The request the application is working on; `cycle` is the one that was read last, which may still have to wait.
-        self._active: RequestResponseCycle | Errand | None = None
-        # The last head that was one for the lane, and a request that has become whole.
-        self._head: Head | None = None
-        self._whole: Errand | None = None
-        self._idle_since = 0.0
         # Why the bytes are refused that the parser is reading, and the answer once it is its turn.
         self._refusal: ServingError | None = None
         self._farewell: bytes | None = None
-        self._on_management = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
@@ -221,50 +204,6 @@ class HttpEdge(HttpToolsProtocol):
             # The answer says so, and the client sends its next request elsewhere instead of into a closed connection.
             self.cycle.keep_alive = False
 
-    def _of_the_lane(self, raw: RawHeaders) -> Head | None:
-        """Return the head that was read if the lane takes it; None for one that says anything unusual."""
-        lane = self._process.lane
-        headers = headers_of(self.headers)
-        length = headers.get("content-length", "")
-        if lane is None or self.expect_100_continue or not length.isdecimal() or len(length) > 18:
-            return None
-        if self.parser.get_http_version() != "1.1":
-            return None
-        path = self.url.partition(b"?")[0].decode("latin-1")
-        if "%" in path:
-            path = urllib.parse.unquote(path)
-        address = self.client[0] if self.client else None
-        request = HttpRequest("POST", path, headers, b"", 0.0, address, on_management=self._on_management)
-        return Head(self.url, raw, path, headers) if lane.takes(request, length=int(length)) else None
-
-    def _start_errand(self, head: Head) -> None:
-        """Begin a request of the lane, whose body is still to come."""
-        lane = self._process.lane
-        if lane is None:
-            raise RuntimeError("expected a lane, as a head was found to be one for it")
-        address = self.client[0] if self.client else None
-        # When it began, until it is known when it was whole.
-        request = HttpRequest(
-            "POST", head.path, head.headers, b"", time.monotonic(), address, on_management=self._on_management
-        )
-        keeps = self.parser.should_keep_alive() and not self._process.stopping
-        before, self.cycle = self.cycle, Errand(self, lane, head, request=request, keep_alive=keeps)
-        if before is None or before.response_complete:
-            self._active = self.cycle
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
-
-    def _begin_whole(self) -> None:
-        """Begin with the request that has become whole; not within the parser, as it may be answered at once."""
-        errand, self._whole = self._whole, None
-        if errand is not None and not self.transport.is_closing():
-            errand.begin(time.monotonic())
-
-    def default_lines(self) -> bytes:
-        """Return the header lines that every answer has."""
-        return self._process.lines_of(self.server_state.default_headers)
-
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._head_bytes = 0
@@ -293,38 +232,11 @@ class HttpEdge(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """End an answer; go on with what was sent meanwhile, or say goodbye."""
-        self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            if self.flow.read_paused:
-                self.flow.resume_reading()
-            if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
-            else:
-                self._idle_since = time.monotonic()
-                if self.timeout_keep_alive_task is None:
-                    self._look_whether_idle(self.timeout_keep_alive)
+        self._go_on()
         if not self.pipeline:
             self._release()
         if self._farewell is not None and self._answered():
             self._say_farewell()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close the connection if nothing has come for long; look again later if something has.
-
-        One timer goes on as long as the connection does. One that each request cancels, and each answer sets anew, would
-        cost as much as parsing the request.
-        """
-        self.timeout_keep_alive_task = None
-        if self._reads_on() or (self.cycle is not None and not self.cycle.response_complete):
-            return  # the next answer sets it again
-        left = self._idle_since + self.timeout_keep_alive - time.monotonic()
-        if left > 0:
-            self._look_whether_idle(left)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _look_whether_idle(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
         """Learn that the server stops. A request may be on its way to a connection that is silent: it is not cut off yet."""
@@ -403,17 +315,6 @@ class HttpEdge(HttpToolsProtocol):
         if self._farewell and not self.transport.is_closing():
             self.transport.write(self._farewell)
         self.transport.close()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle | Errand, app: ASGI3Application) -> None:
-        self._active = cycle
-        if not isinstance(cycle, Errand):
-            super()._start_asgi_task(cycle, app)
-            return
-        # The rest of its body, or its client's leaving: whoever does not read learns of neither.
-        self.flow.resume_reading()
-        if not cycle.more_body:
-            self._whole = cycle
-            self.loop.call_soon(self._begin_whole)
 
     def _too_slow(self, part: str) -> None:
         if self.flow.read_paused:  # by us, as an answer is due before

@@ -12,8 +12,9 @@ from serving.frontends.arrivals import Arrivals
 from serving.frontends.errand import Errand
 from serving.frontends.timeouts import Timeouts
 from serving.limits import Limits
-from serving.protocols.dispatch import Dispatcher, Waiting
+from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest
+from serving.protocols.waiting import Waiting
 
 #: As many as are looked at in one go: no batch that is computed here has more rows.
 _TOGETHER = 64

@@ -11,8 +11,9 @@ from serving.errors import ModelNotReady, Overloaded
 from serving.frontends.threads import Threads
 from serving.frontends.wsgi import AT_ONCE, Environ, Leaving, WsgiApp, call
 from serving.limits import Limits
-from serving.protocols.dispatch import Computed, Dispatcher
+from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply
+from serving.protocols.waiting import Computed
 
 #: Weight of the newest request in the time for which one keeps its thread: half of the memory is younger than seven.
 _WEIGHT = 0.1

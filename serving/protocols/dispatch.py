@@ -8,18 +8,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from typing import Any
 
 from serving.access import Access, Admission
 from serving.engine.base import Engine
-from serving.errors import Cancelled, DeadlineExceeded, InternalError, ModelNotReady, ServingError
+from serving.errors import InternalError, ServingError
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.protocols.compression import Inflater
 from serving.protocols.ending import Ended, Observer, headers
 from serving.protocols.request_id import RequestIds
 from serving.protocols.route import Answered, HttpRequest, Paths, Pending, Reply, Route, Told, error_reply, version_of
+from serving.protocols.waiting import Computed, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Dispatcher:
         self._access = access or Access()
         self._inflater = Inflater(each=limits.inflated_bytes, together=limits.bodies_bytes)
         self._engine = engine
-        self._metrics = metrics
+        self.metrics = metrics
         self._observers = tuple(observers)
         self._ids = RequestIds()
         self._paths = Paths(routes)
@@ -52,7 +52,7 @@ class Dispatcher:
         try:
             route, parameters = self._paths.match(request.method, request.path)
             if route.inference:
-                self._metrics.begin()
+                self.metrics.begin()
             request.parameters, request.admission = parameters, self._admit(route, request)
             encoding = request.headers.get("content-encoding")
             if encoding is not None:
@@ -62,12 +62,12 @@ class Dispatcher:
                 request.body, request.inflated_bytes = self._inflater.inflate(request.body, encoding)
             answer = route.handler(request)
         except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
-            return self._failed(route, request, error)
+            return self.failed(route, request, error)
         if isinstance(answer, Pending):
             return Waiting(self, route, request, answer)
-        self._leave(request)
+        self.leave(request)
         if route.inference:
-            self._metrics.end(*self._meant(request), None, time.monotonic() - request.received)
+            self.metrics.end(*self._meant(request), None, time.monotonic() - request.received)
         return self._end(route, request, answer, request_id=self._ids.of(request.headers))
 
     def handle_several(self, requests: Sequence[HttpRequest]) -> "list[Reply | Waiting]":
@@ -79,7 +79,7 @@ class Dispatcher:
         if route is None or not found:
             # Nothing is cheap now; all of them take the usual way, and those behind them too.
             return [self.handle(request) for request in requests]
-        return self._told(route, admitted, found)
+        return self.told(route, admitted, found)
 
     def compute(self, requests: Sequence[HttpRequest]) -> "list[Computed | None]":
         """Compute the first of several requests for the same path, if that is cheap, for whoever tells each by itself.
@@ -92,7 +92,7 @@ class Dispatcher:
         computed: list[Computed | None] = []
         for request, told in zip(admitted, found, strict=False):
             if told is None:
-                self._leave(request)
+                self.leave(request)
             computed.append(None if told is None else Computed(self, route, request, told))
         return computed
 
@@ -117,9 +117,9 @@ class Dispatcher:
         except Exception:
             log.exception("event=internal_error path=%r", first.path)
         if unanswered := len(admitted) - sum(one is not None for one in found):
-            self._metrics.begin(-unanswered)
+            self.metrics.begin(-unanswered)
         for request in admitted[len(found) :]:
-            self._leave(request)
+            self.leave(request)
         return route, admitted, found
 
     def _let_in(
@@ -133,18 +133,18 @@ class Dispatcher:
                 request.parameters, request.admission = parameters, self._admit(route, request)
             except ServingError:
                 return
-            self._metrics.begin()
+            self.metrics.begin()
             admitted.append(request)
             yield request
 
-    def _told(self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Told]) -> "list[Reply | Waiting]":
+    def told(self, route: Route, requests: Sequence[HttpRequest], found: Sequence[Told]) -> "list[Reply | Waiting]":
         """Return the replies to requests that were answered together, and count them; one without an answer is handled."""
         answers: list[Reply | Waiting] = []
         seconds: list[float] = []
         for request, one in zip(requests, found, strict=False):
-            self._leave(request)
+            self.leave(request)
             if not isinstance(one, Answered):
-                answers.append(self.handle(request) if one is None else self._failed(route, request, one))
+                answers.append(self.handle(request) if one is None else self.failed(route, request, one))
                 continue
             reply, response, received = one.reply, one.response, request.received
             request_id = self._ids.of(request.headers)
@@ -157,7 +157,7 @@ class Dispatcher:
                 self._tell(record, request)
             answers.append(reply)
         if seconds:
-            self._metrics.answered(response.model, response.version, seconds)
+            self.metrics.answered(response.model, response.version, seconds)
         return answers
 
     def turned_away(self, request: HttpRequest) -> Reply | None:
@@ -175,8 +175,8 @@ class Dispatcher:
             self._access.check(route.scopes, request.headers, on_management=request.on_management)
         except ServingError as error:
             if route.inference:
-                self._metrics.begin()
-            return self._failed(route, request, error)
+                self.metrics.begin()
+            return self.failed(route, request, error)
         return None
 
     def refuse(self, request: HttpRequest, error: ServingError) -> Reply:
@@ -184,14 +184,14 @@ class Dispatcher:
         try:
             route, parameters = self._paths.match(request.method, request.path)
         except ServingError:
-            return self._failed(None, request, error)
+            return self.failed(None, request, error)
         if route.inference:
-            self._metrics.begin()
+            self.metrics.begin()
         try:
             request.parameters, request.admission = parameters, self._admit(route, request)
         except ServingError as refused:
-            return self._failed(route, request, refused)
-        return self._failed(route, request, error)
+            return self.failed(route, request, refused)
+        return self.failed(route, request, error)
 
     def infers(self, head: HttpRequest) -> bool:
         """Tell whether a request is for a model, and may come, as far as its head tells; it is not counted yet."""
@@ -226,7 +226,7 @@ class Dispatcher:
     def _admit(self, route: Route, request: HttpRequest) -> Admission:
         return self._access.admit(route.scopes, request.headers, on_management=request.on_management)
 
-    def _failed(self, route: Route | None, request: HttpRequest, error: BaseException) -> Reply:
+    def failed(self, route: Route | None, request: HttpRequest, error: BaseException) -> Reply:
         """Return the reply for an error, and count it where it ended a request for inference."""
         request_id = self._ids.of(request.headers)
         if not isinstance(error, ServingError):
@@ -234,14 +234,14 @@ class Dispatcher:
             error = InternalError("an internal error; the server's log has its cause")
         labels = ("", "")
         if route is not None:
-            self._leave(request)
+            self.leave(request)
             if route.inference:
                 model, version = self._meant(request)
-                self._metrics.end(model, version, error, time.monotonic() - request.received)
+                self.metrics.end(model, version, error, time.monotonic() - request.received)
                 labels = model, "" if version is None else str(version)
         return self._end(route, request, error_reply(error), request_id=request_id, error=error, labels=labels)
 
-    def _leave(self, request: HttpRequest) -> None:
+    def leave(self, request: HttpRequest) -> None:
         """Let others have the place of a request that has ended, and the room of its body."""
         if request.inflated_bytes:
             self._inflater.let_go(request.inflated_bytes)
@@ -259,15 +259,15 @@ class Dispatcher:
         except ServingError:
             return (model if self._engine.knows(model) else ""), None
 
-    def _answered(self, route: Route, request: HttpRequest, reply: Reply, response: Any, encoding: float) -> Reply:
+    def answered(self, route: Route, request: HttpRequest, reply: Reply, response: Any, encoding: float) -> Reply:
         """Return the reply of a request that was waited for, and count it where it was one for inference."""
-        self._leave(request)
+        self.leave(request)
         request_id = self._ids.of(request.headers)
         if not route.inference:
             return self._end(route, request, reply, request_id=request_id)
         ended = time.monotonic()
         received = request.received
-        self._metrics.end(response.model, response.version, None, ended - received)
+        self.metrics.end(response.model, response.version, None, ended - received)
         reply.headers += headers(response, request_id=request_id, received=received, encoding=encoding, ended=ended)
         if self._observers:
             labels = response.model, str(response.version)
@@ -296,69 +296,3 @@ class Dispatcher:
             record.client = self._access.client(request.headers)  # its key was known, and did not open this
         for observer in self._observers:
             observer.finished(record)
-
-
-class Computed:
-    """A request that was computed and not told yet. The front end ends it with one of the two methods."""
-
-    __slots__ = ("_dispatcher", "_request", "_route", "_told")
-
-    def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, told: Told) -> None:
-        self._dispatcher = dispatcher
-        self._route = route
-        self._request = request
-        self._told = told
-
-    def reply(self) -> Reply:
-        """Return the answer."""
-        (reply,) = self._dispatcher._told(self._route, [self._request], [self._told])
-        return reply if isinstance(reply, Reply) else reply.interrupted()  # which never waits, as it was computed
-
-    def forget(self) -> None:
-        """Tell nobody: the request was answered in another way, and is not counted."""
-        self._dispatcher._leave(self._request)
-        self._dispatcher._metrics.begin(-1)
-
-
-class Waiting:
-    """A request whose answer is being computed. The front end ends it with exactly one of the four methods."""
-
-    __slots__ = ("_dispatcher", "_pending", "_request", "_route", "deadline", "future")
-
-    def __init__(self, dispatcher: Dispatcher, route: Route, request: HttpRequest, pending: Pending) -> None:
-        self.future = pending.future
-        self.deadline = pending.deadline
-        self._dispatcher = dispatcher
-        self._route = route
-        self._request = request
-        self._pending = pending
-
-    def reply(self) -> Reply:
-        """Return the answer. The future must be done."""
-        try:
-            response = self.future.result(timeout=0)
-            encoding = time.monotonic()
-            reply = self._pending.encode(response)
-        except CancelledError:
-            return self._end(Cancelled("the request was cancelled"))
-        except Exception as error:  # noqa: BLE001 - whatever happened, the client is owed an answer
-            return self._end(error)
-        return self._dispatcher._answered(self._route, self._request, reply, response, encoding)
-
-    def expired(self) -> Reply:
-        """Give the request up because its deadline has passed, and return what to say."""
-        self.future.cancel()
-        return self._end(DeadlineExceeded("the request was not answered by its deadline"))
-
-    def interrupted(self) -> Reply:
-        """Give the request up because the server stops, and return what to say."""
-        self.future.cancel()
-        return self._end(ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1))
-
-    def abandoned(self) -> None:
-        """Give the request up because the client has left."""
-        self.future.cancel()
-        self._end(Cancelled("the client left"))
-
-    def _end(self, error: BaseException) -> Reply:
-        return self._dispatcher._failed(self._route, self._request, error)

@@ -20,7 +20,7 @@ from serving.engine import batch, batcher, instance
 from serving.engine.answer import Answer
 from serving.engine.batcher import Entry
 from serving.engine.instance import Instance
-from serving.protocols.dispatch import Waiting
+from serving.protocols.waiting import Waiting
 from serving.request import InferResponse, Timings
 from tests.ledger.report import Fault
 

@@ -13,7 +13,7 @@ from serving.access import Access
 from serving.engine.local import LocalEngine
 from serving.limits import Limits
 from serving.metrics import Metrics
-from serving.protocols.dispatch import Dispatcher, Waiting
+from serving.protocols.dispatch import Dispatcher
 from serving.protocols.ending import Observer
 from serving.protocols.openapi import OpenApi
 from serving.protocols.operations import Operations
@@ -21,6 +21,7 @@ from serving.protocols.predict import Predict
 from serving.protocols.route import HttpRequest, Reply, Route
 from serving.protocols.v2 import V2
 from serving.protocols.v2_repository import V2Repository
+from serving.protocols.waiting import Waiting
 from tests import toys
 from tests.serving.sessions import PATIENCE
 

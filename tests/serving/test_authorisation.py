@@ -11,8 +11,8 @@ import pytest
 from serving.access import PREDICT, Access
 from serving.errors import BodyTooLarge
 from serving.keys import Scope
-from serving.protocols.dispatch import Waiting
 from serving.protocols.route import HttpRequest, Pending, Reply, Route
+from serving.protocols.waiting import Waiting
 from serving.request import InferResponse
 from tests import toys
 from tests.serving import credentials

@@ -9,8 +9,8 @@ import pytest
 from serving.errors import BodyTooLarge, MalformedRequest, ServerBusy
 from serving.limits import Limits
 from serving.protocols.compression import Inflater
-from serving.protocols.dispatch import Waiting
 from serving.protocols.route import Reply
+from serving.protocols.waiting import Waiting
 from tests import toys
 from tests.serving.desk import Desk, infer_body
 

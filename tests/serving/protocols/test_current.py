@@ -10,7 +10,7 @@ from serving.engine.served import ServedVersion
 from serving.errors import ModelNotFound
 from serving.protocols import predict
 from serving.protocols.current import on_current
-from serving.protocols.dispatch import Waiting
+from serving.protocols.waiting import Waiting
 from serving.request import InferRequest, InferResponse
 from tests import toys
 from tests.serving.desk import Desk, body_of, png

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from serving.errors import BodyTooLarge, InferenceFailed, Overloaded, ServingError
-from serving.protocols.dispatch import Waiting
 from serving.protocols.route import HttpRequest, Pending, Reply, Route
+from serving.protocols.waiting import Waiting
 from serving.request import InferResponse, Timings
 from tests import toys
 from tests.serving.desk import Desk, body_of, infer_body

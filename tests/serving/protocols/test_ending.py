@@ -10,9 +10,9 @@ import pytest
 
 from serving.access import PREDICT, Access
 from serving.errors import BodyTooLarge
-from serving.protocols.dispatch import Waiting
 from serving.protocols.ending import Ended
 from serving.protocols.route import HttpRequest, Pending, Reply, Route
+from serving.protocols.waiting import Waiting
 from serving.request import InferResponse
 from tests import toys
 from tests.serving import credentials

@@ -12,8 +12,8 @@ from PIL import Image
 from models.content import ImageContent
 from models.repository import Repository
 from serving.limits import Limits
-from serving.protocols.dispatch import Waiting
 from serving.protocols.route import Reply
+from serving.protocols.waiting import Waiting
 from tests import toys
 from tests.serving import graphs
 from tests.serving.desk import Desk, body_of, png

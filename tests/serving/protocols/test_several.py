@@ -15,9 +15,9 @@ from models.tensors import Array
 from serving.access import Access
 from serving.errors import Unsupported
 from serving.protocols import v2_response
-from serving.protocols.dispatch import Waiting
 from serving.protocols.ending import Ended
 from serving.protocols.route import HttpRequest, Reply
+from serving.protocols.waiting import Waiting
 from tests import toys
 from tests.serving import credentials, graphs
 from tests.serving.desk import Desk, infer_body
