@@ -56,18 +56,31 @@ def _found(asked: Options) -> report.Json:
 
     speeds: list[Speed] = [calibrate()]
     told = {name: value for name, value in dataclasses.asdict(asked).items() if value not in (None, (), "", False)}
+    if asked.tune:
+        from loadtests import tune_command
+
+        return tune_command.tuned(asked)
     if asked.url is None:
         raise CannotRun("url: expected http://host:port, found none")
     server = Server(asked.url.rstrip("/"), runs.headers(asked), asked.ca)
     objectives = runs.objectives(asked)
     traffic, samples = runs.prepared(server, asked)
-    loads = runs.all_of(asked, server, traffic, samples, objectives, speeds)
+    more: report.Json
+    if asked.find_capacity:
+        found = runs.capacity_of(asked, server, traffic, samples, objectives)
+        speeds += found.speeds
+        loads = [] if found.near is None else [report.run_json(found.near, "the last trial that kept it", ())]
+        more = {"capacity": found.to_json(asked.slo or ""), "exit_code": report.of_search(found.valid, found.why)}
+        more["exit_code"] = report.INTERRUPTED if found.interrupted else more["exit_code"]
+    else:
+        loads = runs.all_of(asked, server, traffic, samples, objectives, speeds)
+        more = {"variants": compare.variants(loads)}
     speeds.append(calibrate())
     return report.assemble(
-        "load",
+        "capacity" if asked.find_capacity else "load",
         options=told,
         target=environment.target(server, samples, asked.image),
         environment=environment.here(speeds),
         runs=loads,
-        variants=compare.variants(loads),
+        **more,
     )

@@ -91,6 +91,11 @@ def _remarks(load: Load, generator: Json) -> list[str]:
     return found
 
 
+def of_search(valid: bool, why: str) -> int:
+    """Return the exit code of a search for a capacity."""
+    return GOOD if valid else INVALID if why.startswith("the generator") else BAD
+
+
 def assemble(kind: str, *, options: Json, target: Json, environment: Json, runs: list[Json], **more: object) -> Json:
     """Return the whole report."""
     worst = max((run["verdict"] for run in runs if run.get("judged", True)), key=_WEIGHT.index, default=GOOD)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from loadtests import options, process, report, slo
+from loadtests import options, process, report, search, slo
 from loadtests.bodies import Sample
 from loadtests.calibration import Speed, calibrate
 from loadtests.figures import figures, window_of
@@ -110,6 +110,26 @@ def _load(asked: Options, server: Server, traffic: tuple[Traffic, ...], samples:
     page = "" if asked.web is None else f"; Locust's page: http://127.0.0.1:{asked.web}"
     print(f"{words}{page} …", file=sys.stderr, flush=True)  # noqa: T201 - progress, as from the generator
     return process.run(plan, samples, server, web_port=asked.web)
+
+
+def capacity_of(
+    asked: Options, server: Server, traffic: tuple[Traffic, ...], samples: Samples, wanted: tuple[slo.Objective, ...]
+) -> search.Found:
+    """Search the largest rate that keeps the objectives; it begins at --rate, or at half of what users carry."""
+    first = asked.rate
+    if not isinstance(first, float):
+        times = 0.5 if first is None else float(first.removesuffix("x"))
+        first = times * _carried(asked, server, traffic, samples)
+    limit = slo.latency_limit(wanted)
+    # Whoever has waited ten times too long need not be waited for: a trial that fails shall not take minutes.
+    timeout = asked.timeout if limit is None else min(asked.timeout, max(1.0, 10 * limit))
+    plan = plan_of(dataclasses.replace(asked, rate=first, timeout=timeout), server, traffic)
+    budget = search.Budget(asked.trial, asked.warm_up, asked.trials, asked.precision)
+
+    def trial(planned: Plan) -> process.Load:
+        return process.run(planned, samples, server, progress=False)
+
+    return search.find(trial, plan, wanted, budget, first=first)
 
 
 def _carried(asked: Options, server: Server, traffic: tuple[Traffic, ...], samples: Samples) -> float:

@@ -24,6 +24,9 @@ def lines(report: Json) -> Iterator[str]:
         yield line["told"]
     for line in report.get("tuning", {}).get("told", []):
         yield line
+    if "tuning" in report:
+        yield ""
+        yield report["tuning"]["config"]
     for line in report.get("comparison", []):
         yield line["told"]
 

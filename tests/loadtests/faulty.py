@@ -1,4 +1,4 @@
-"""A server of one model, y = 2x, that misbehaves in a way of one's choice, and speaks no more of the protocol than it is asked.
+"""A server of one model, y = 2x, that misbehaves in a way of one's choice, and speaks as little of the protocol as it may.
 
     python -m tests.loadtests.faulty stall --port 8000
 

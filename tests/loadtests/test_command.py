@@ -151,10 +151,16 @@ def test_a_server_that_dies_ends_the_load_and_is_reported(tmp_path: Path, capfd:
 
 def test_after_ctrl_c_the_report_is_written(server: LiveServer, tmp_path: Path) -> None:
     words = ["loadtest", server.url, "--model", "toy", "--duration", "60", "--report", str(tmp_path)]
-    command = [sys.executable, str(ROOT / "cli.py"), *words]
-    # Where the tests run in the background, a shell has told them to ignore Ctrl-C.
-    restore = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **restore)
+    # Where the tests run in the background, a shell has told them to ignore Ctrl-C: this one must not.
+    heeding = "import cli, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(cli.main())"
+    command = [sys.executable, "-c", heeding, *words]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with process:
         assert process.stderr is not None
         said = ""
