@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ Samples = Mapping[str, list[Sample]]
 
 #: How a multiple of what a server carries is found: so many users without a pause, for so long.
 _PROBE_USERS, _PROBE_SECONDS = 16, 3.0
+
+#: A server that was overloaded goes on with what it had accepted: neither the next trial nor the calibration is to meet that.
+_SETTLE_SECONDS = 1.0
 
 
 def headers(asked: Options) -> dict[str, str]:
@@ -127,7 +131,9 @@ def capacity_of(
     budget = search.Budget(asked.trial, asked.warm_up, asked.trials, asked.precision)
 
     def trial(planned: Plan) -> process.Load:
-        return process.run(planned, samples, server, progress=False)
+        load = process.run(planned, samples, server, progress=False)
+        time.sleep(_SETTLE_SECONDS)
+        return load
 
     return search.find(trial, plan, wanted, budget, first=first)
 

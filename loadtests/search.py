@@ -1,8 +1,10 @@
 """A search for the capacity of a real server: trials, each an open load of its own, and who is to blame where one fails.
 
 A trial has a warm-up and two stability windows: the objective must be kept in both, and what arrives must be answered, or
-latencies only have not grown long enough yet. Where the generator had no processor time left, or was woken too late for the
-objective to be measured, a failure says nothing of the server, and the search is invalid.
+latencies only have not grown long enough yet. A trial that fails says nothing of the server where the generator had no
+processor time left, or was woken too late for the objective to be measured; nor where the machine itself was slower than at
+other times of the search, by the calibration loops before and after. Such a trial is made again. One that keeps the
+objective counts in any case.
 """
 
 import math
@@ -27,6 +29,12 @@ _BEHIND = 0.03
 
 #: A generator that is woken later than this share of the strictest latency, one time in twenty, cannot measure it.
 _LATE = 0.5
+
+#: A machine this much slower than at its best during the search is not the one whose capacity is searched.
+_SLOWER = 1.5
+
+#: Trials that do not count are made again, but not for ever: so many times the budget's trials there are at most.
+_MOST = 2
 
 #: A trial that the generator spoiled is made again: it may have been a neighbour's doing. So many in a row are its own.
 _IN_A_ROW = 3
@@ -89,33 +97,45 @@ def find(
     load: Callable[[Plan], process.Load], plan: Plan, objectives: tuple[Objective, ...], budget: Budget, *, first: float
 ) -> Found:
     """Search the largest rate that keeps the objectives, beginning at `first`."""
-    trials: list[Trial] = []
     told: list[report.Json] = []
     speeds = [calibrate()]
     near: process.Load | None = None
     while True:
-        rate = capacity.next_rate(trials, first)
-        one = load(_planned(plan, rate, budget))
+        rate = capacity.next_rate(_telling(told), first)
+        one = load(_planned(plan, rate, budget, len(told)))
         speeds.append(calibrate())
-        trial = _told(one, rate, objectives, speeds[-1])
+        trial = _told(one, rate, objectives, slower=max(speeds[-2].milliseconds, speeds[-1].milliseconds))
+        trials = _telling(told)
         if one.interrupted:
             return _ended(trials, told, speeds, near, "interrupted by Ctrl-C", interrupted=True)
         told.append(trial)
         near = one if trial["kept"] else near
-        trials.append(Trial(rate, trial["kept"], counts=trial["cause"] != "generator"))
-        _progress(trial, len(trials))
+        trials = _telling(told)
+        _progress(trial, len(told))
         if (why := _enough(trials, told, budget)) is not None:
             return _ended(trials, told, speeds, near, why)
 
 
-def _planned(plan: Plan, rate: float, budget: Budget) -> Plan:
+def _telling(told: list[report.Json]) -> list[Trial]:
+    """Return the trials, and which of them count; what failed while the machine was slow is blamed on that.
+
+    How fast the machine can be shows in the course of a search: this judges all of its trials anew.
+    """
+    best = min((trial["calibration_ms"] for trial in told), default=0.0)
+    for trial in told:
+        if trial["cause"] in ("server", "machine"):
+            trial["cause"] = "machine" if trial["calibration_ms"] > _SLOWER * best else "server"
+    return [Trial(trial["rate"], trial["kept"], counts=trial["cause"] in (None, "server")) for trial in told]
+
+
+def _planned(plan: Plan, rate: float, budget: Budget, number: int) -> Plan:
     """Return the plan of a trial; at a low rate it is longer, and each has arrivals of its own."""
     seconds = min(_LONGEST_SECONDS, max(budget.trial_seconds, _FEWEST / rate))
     profile = make("steady", rate, seconds, warm_up=budget.warm_up)
-    return replace(plan, profile=profile, open_load=True, seed=round(plan.seed + rate * 1000) % 2**31)
+    return replace(plan, profile=profile, open_load=True, seed=plan.seed + number)
 
 
-def _told(load: process.Load, rate: float, objectives: tuple[Objective, ...], speed: Speed) -> report.Json:
+def _told(load: process.Load, rate: float, objectives: tuple[Objective, ...], *, slower: float) -> report.Json:
     """Return one trial as a report has it: what it was, whether it kept the objectives, and what limited it if not."""
     seen = figures.window_of(load)
     halves = (seen.part(0.0, 0.5), seen.part(0.5, 1.0))
@@ -147,7 +167,7 @@ def _told(load: process.Load, rate: float, objectives: tuple[Objective, ...], sp
         "lag_p95_ms": generator["lag_p95_ms"],
         "cores": server.get("cores"),
         "queue_rows": max(queue, default=None),
-        "calibration_ms": round(speed.milliseconds, 3),
+        "calibration_ms": round(slower, 3),
     }
 
 
@@ -158,7 +178,7 @@ def _enough(trials: Sequence[Trial], told: Sequence[report.Json], budget: Budget
         return "the generator"
     if capacity.bracketed(trials) and capacity.estimate(trials).precision <= budget.precision:
         return "precise enough"
-    if len(trials) >= budget.trials:
+    if len([trial for trial in trials if trial.counts]) >= budget.trials or len(trials) >= _MOST * budget.trials:
         return "no more trials"
     if trials[-1].rate < 0.05:
         return "nothing"
@@ -184,11 +204,15 @@ def _ended(
         )
         return Found(told, None, words, speeds, near=near)
     if not capacity.bracketed(trials):
-        kept = bool(trials) and trials[-1].kept
+        kept = any(trial.kept for trial in trials)
         edge = "every rate that was tried kept it" if kept else "no rate that was tried kept it"
+        if any(trial["cause"] == "machine" for trial in told):
+            edge = f"{edge}, but for those during which the machine was slow"
         return Found(told, None, f"{edge}; {why}", speeds, interrupted, near)
-    spoiled = len([trial for trial in told if trial["cause"] == "generator"])
-    words = f"{_limited(told)}; {why}" + (f"; {spoiled} made again, for the generator was late" if spoiled else "")
+    words = f"{_limited(told)}; {why}"
+    for cause, excuse in (("generator", "the generator was late"), ("machine", "the machine was slow")):
+        if spoiled := len([trial for trial in told if trial["cause"] == cause]):
+            words += f"; {spoiled} made again, as {excuse}"
     return Found(told, capacity.estimate(trials), words, speeds, interrupted, near)
 
 

@@ -59,11 +59,12 @@ def of_answers(totals: Json) -> str:
 
 def of_capacity(capacity: Json) -> Iterator[str]:
     """Yield what a search has found."""
-    yield f"{'arrivals/s':>12}{'kept':>7}{'p99 ms':>9}{'errors':>9}{'calibration ms':>16}  generator"
+    yield f"{'arrivals/s':>12}{'kept':>7}{'p99 ms':>9}{'errors':>9}{'calibration ms':>16}  generator busy"
     for trial in capacity["trials"]:
         p99 = "–" if trial["p99_ms"] is None else f"{trial['p99_ms']:.4g}"
         errors = "–" if trial["errors"] is None else f"{trial['errors']:.2%}"
-        busy = f"{trial['busy']:.0%}" + (" SATURATED" if trial["cause"] == "generator" else "")
+        blamed = {"generator": " spoiled by the generator", "machine": " spoiled: the machine was slow"}
+        busy = f"{trial['busy']:.0%}{blamed.get(trial['cause'], '')}"
         kept = "yes" if trial["kept"] else "no"
         yield f"{trial['rate']:>12.5g}{kept:>7}{p99:>9}{errors:>9}{trial['calibration_ms']:>16.3g}  {busy}"
     yield capacity["told"]

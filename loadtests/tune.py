@@ -59,7 +59,7 @@ class Tuning:
     def estimate(self, candidate: Candidate) -> Estimate | None:
         """Return what all searches of a candidate tell together; None where they found no capacity."""
         trials = [
-            Trial(trial["rate"], trial["kept"], counts=trial["cause"] != "generator")
+            Trial(trial["rate"], trial["kept"], counts=trial["cause"] in (None, "server"))
             for found in self.tried.get(candidate, [])
             for trial in found.trials
         ]
