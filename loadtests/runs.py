@@ -22,7 +22,7 @@ Samples = Mapping[str, list[Sample]]
 #: How a multiple of what a server carries is found: so many users without a pause, for so long.
 _PROBE_USERS, _PROBE_SECONDS = 16, 3.0
 
-#: A server that was overloaded goes on with what it had accepted: neither the next trial nor the calibration is to meet that.
+#: A server that was overloaded goes on with what it had accepted, which neither calibration nor next trial is to meet.
 _SETTLE_SECONDS = 1.0
 
 

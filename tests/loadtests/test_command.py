@@ -86,6 +86,7 @@ def test_an_open_load_keeps_its_rate_and_an_objective_that_is_missed_fails(
     assert cases == {"answers": 0, "p99<0.001ms": 1, "errors<0.1%": 0}
 
 
+@pytest.mark.long
 def test_several_processes_and_a_comparison_with_a_report(server: LiveServer, tmp_path: Path, capfd: Capture) -> None:
     assert loadtest(server.url, "--processes", "2", "--report", str(tmp_path)) == 0
     assert report(tmp_path)["runs"][0]["generator"]["processes"] == 2
@@ -96,6 +97,7 @@ def test_several_processes_and_a_comparison_with_a_report(server: LiveServer, tm
     assert "p50_ms: " in out
 
 
+@pytest.mark.long
 def test_variants_take_turns(server: LiveServer, capfd: Capture) -> None:
     words = ["--scenario", "formats", "--rounds", "2", "--users", "2", "--duration", "0.5", "--warm-up", "0"]
     assert cli.main(["loadtest", server.url, "--model", "toy", *words]) == 0
@@ -116,10 +118,10 @@ def test_two_answers_in_a_thousand_that_are_swapped_are_caught(tmp_path: Path, c
 @pytest.mark.parametrize(
     ("behaviour", "words", "kind"),
     [
-        ("wrong", [], "wrong"),
+        pytest.param("wrong", [], "wrong", marks=pytest.mark.long),
         ("words", [], "malformed"),
         ("slow", ["--timeout", "0.2"], "timeout"),
-        ("dribble", ["--timeout", "0.3"], "timeout"),
+        pytest.param("dribble", ["--timeout", "0.3"], "timeout", marks=pytest.mark.long),
         ("refuse", [], "refused"),
     ],
 )
@@ -200,7 +202,7 @@ def locust(server: LiveServer, *words: str) -> Iterator["subprocess.CompletedPro
     yield subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("words", [["--users", "2"], ["--rate", "50"]])
+@pytest.mark.parametrize("words", [pytest.param(["--users", "2"], marks=pytest.mark.long), ["--rate", "50"]])
 def test_the_file_runs_with_locust_alone(server: LiveServer, words: list[str]) -> None:
     with locust(server, "--model", "toy", "--run-time", "1s", "--only-summary", *words) as finished:
         assert finished.returncode == 0, finished.stderr
