@@ -38,7 +38,7 @@ def compare(old: Json, new: Json) -> list[Json]:
     befores = {(run["label"], run["round"]): run for run in old["runs"]}
     for run in new["runs"]:
         before = befores.get((run["label"], run["round"]))
-        if before is None:
+        if before is None or new.get("capacity"):  # the loads of a search were not the same
             continue
         label = "" if len(new["runs"]) == 1 else f"{run['label']} "
         for name, more in _FIGURES.items():
@@ -47,11 +47,8 @@ def compare(old: Json, new: Json) -> list[Json]:
             line = _line(f"{label}{name}", _known(before, name), _known(run, name), more=more, drift=mine)
             if line is not None:
                 found.append(line)
-    if old.get("capacity") and new.get("capacity"):
-        sides = [_of_capacity(report["capacity"]) for report in (old, new)]
-        line = _line("capacity per second", sides[0], sides[1], more=True, drift=0.0)
-        if line is not None:
-            found.append(line)
+    if old.get("capacity") and new.get("capacity") and (line := _capacities(old["capacity"], new["capacity"])) is not None:
+        found.append(line)
     return found
 
 
@@ -79,10 +76,20 @@ def _known(run: Json, name: str) -> tuple[float, float] | None:
     return None if value is None or half is None else (float(value), float(half))
 
 
-def _of_capacity(capacity: Json) -> tuple[float, float] | None:
-    if not capacity["valid"]:
+def _capacities(before: Json, now: Json) -> Json | None:
+    """Return how two capacities compare: as their own intervals do, which hold the drift within each search already."""
+    if not (before["valid"] and now["valid"]):
         return None
-    return capacity["rate"], (capacity["high"] - capacity["low"]) / 2
+    ratio = now["rate"] / before["rate"]
+    apart = now["low"] > before["high"] or now["high"] < before["low"]
+    verdict = ("better" if ratio > 1 else "worse") if apart else "within noise"
+    intervals = [f"{side['rate']:.4g} ({side['low']:.4g} to {side['high']:.4g})" for side in (before, now)]
+    overlap = "the intervals do not overlap" if apart else "the intervals overlap"
+    return {
+        "name": "capacity per second", "before": before["rate"], "now": now["rate"], "ratio": round(ratio, 4),
+        "low": round(now["low"] / before["high"], 4), "high": round(now["high"] / before["low"], 4), "verdict": verdict,
+        "told": f"capacity: {intervals[0]} → {intervals[1]} arrivals/s, × {ratio:.3f}; {overlap}: {verdict}",
+    }  # fmt: skip
 
 
 def _drift(old: Json, new: Json) -> float:

@@ -19,9 +19,10 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from loadtests import samples_file
 from loadtests.asking import Asker
+from loadtests.bodies import Sample
 from loadtests.generator import Generator
 from loadtests.open_load import Pacer
-from loadtests.plan import Plan
+from loadtests.plan import Plan, Traffic
 from loadtests.prepare import prepare
 from loadtests.records import FAILED, Kind
 from loadtests.server import CannotRun, Server
@@ -58,9 +59,10 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
     """Have the generator made when a test starts, here or by a master's word."""
     options = environment.parsed_options
     environment.generator = None
+    environment.asked = {}
     if not options.plan and options.host and not isinstance(runner, MasterRunner):
         try:
-            ready(environment, runner)
+            _prepared(environment, options.host)
         except (CannotRun, RepositoryError) as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(2)
@@ -74,6 +76,13 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
 def start(environment: Any, **_: Any) -> None:
     """Build all bodies before the first request."""
     ready(environment)
+
+
+@events.test_stopping.add_listener  # type: ignore[untyped-decorator]
+def about_to_stop(environment: Any, **_: Any) -> None:
+    """Send nothing more; what has been sent is waited for, as long as --stop-timeout allows."""
+    if environment.generator is not None:
+        environment.generator.stopping = True
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
@@ -94,18 +103,17 @@ def interrupted(environment: Any, **_: Any) -> None:
         environment.generator.close()
 
 
-def ready(environment: Any, runner: Any = None) -> Generator:
+def ready(environment: Any) -> Generator:
     """Return the generator, made now if there is none. A master sends nothing, and needs no samples."""
     if environment.generator is None:
-        options, runner = environment.parsed_options, runner or environment.runner
+        options, runner = environment.parsed_options, environment.runner
         number = max(0, getattr(runner, "worker_index", 0))
         if options.plan:
             plan = Plan.read(Path(options.plan))
             samples = {} if isinstance(runner, MasterRunner) else samples_file.load(Path(options.samples))
         else:
-            repository = Path(options.repository) if options.repository else None
             host = environment.host or options.host
-            traffic, samples = prepare(Server(host.rstrip("/")), options.model, options.payload, repository=repository)
+            traffic, samples = _prepared(environment, host)
             seconds = float(options.run_time or _FOR_EVER_SECONDS)
             profile = make("steady", options.rate or float(options.num_users or 1), seconds)
             poisson = options.arrivals == "poisson"
@@ -117,6 +125,16 @@ def ready(environment: Any, runner: Any = None) -> Generator:
         environment.generator = Generator(plan, samples, folder, number=number)
     generator: Generator = environment.generator
     return generator
+
+
+def _prepared(environment: Any, host: str) -> tuple[tuple[Traffic, ...], dict[str, list[Sample]]]:
+    """Return what a server is asked, found out once: Locust's page may begin many tests, and name other servers."""
+    if host not in environment.asked:
+        options = environment.parsed_options
+        repository = Path(options.repository) if options.repository else None
+        environment.asked[host] = prepare(Server(host.rstrip("/")), options.model, options.payload, repository=repository)
+    found: tuple[tuple[Traffic, ...], dict[str, list[Sample]]] = environment.asked[host]
+    return found
 
 
 class Levels(LoadTestShape):

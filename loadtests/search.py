@@ -102,12 +102,14 @@ def find(
     near: process.Load | None = None
     while True:
         rate = capacity.next_rate(_telling(told), first)
-        one = load(_planned(plan, rate, budget, len(told)))
-        speeds.append(calibrate())
-        trial = _told(one, rate, objectives, slower=max(speeds[-2].milliseconds, speeds[-1].milliseconds))
-        trials = _telling(told)
+        try:
+            one = load(_planned(plan, rate, budget, len(told)))
+            speeds.append(calibrate())
+        except KeyboardInterrupt:  # between two loads; within one it is the load that is marked
+            return _ended(_telling(told), told, speeds, near, "interrupted by Ctrl-C", interrupted=True)
         if one.interrupted:
-            return _ended(trials, told, speeds, near, "interrupted by Ctrl-C", interrupted=True)
+            return _ended(_telling(told), told, speeds, near, "interrupted by Ctrl-C", interrupted=True)
+        trial = _told(one, rate, objectives, slower=max(speeds[-2].milliseconds, speeds[-1].milliseconds))
         told.append(trial)
         near = one if trial["kept"] else near
         trials = _telling(told)
