@@ -16,8 +16,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 30, 40
 _NICE = (1, 2, 2.5, 5, 10)
 
 
-def lines(title: str, x: str, y: str, curves: Sequence[tuple[str, Points]], *, dots: bool = False) -> str:
-    """Return a chart of curves over a common x axis; an empty text where there is nothing to draw."""
+def lines(
+    title: str, x: str, y: str, curves: Sequence[tuple[str, Points]], *, dots: bool = False, joined: bool = True
+) -> str:
+    """Return a chart of curves over a common x axis, with dots where wanted; empty where nothing is to draw."""
     shown = [(name, [(a, b) for a, b in points if _sound(a) and _sound(b)]) for name, points in curves]
     shown = [(name, points) for name, points in shown if points]
     if not shown:
@@ -42,8 +44,9 @@ def lines(title: str, x: str, y: str, curves: Sequence[tuple[str, Points]], *, d
         parts.append(f'<text x="{across:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
     for number, (_, points) in enumerate(shown):
         spots = [place(a, b) for a, b in points]
-        path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in spots)
-        parts.append(f'<path class="line c{number % 6}" d="{path}"/>')
+        if joined:
+            path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in spots)
+            parts.append(f'<path class="line c{number % 6}" d="{path}"/>')
         if dots or len(spots) == 1:
             parts += [f'<circle class="dot c{number % 6}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in spots]
     return _whole([*parts, *_legend([name for name, _ in shown])])

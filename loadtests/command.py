@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"sameway loadtest: {error}", file=sys.stderr)
         output.could_not_run(str(error), asked.report)
         return report.COULD_NOT_RUN
+    except KeyboardInterrupt:  # before there was a load; from then on it is the load that is marked
+        output.could_not_run("interrupted by Ctrl-C before there was any load", asked.report)
+        raise
     for line in terminal.lines(found):
         print(line)
     for file in written:

@@ -48,15 +48,18 @@ def _shown(charts: list[str]) -> list[Markup]:
 
 def overview(report: Json) -> list[str]:
     """Return the charts of the whole: throughput against latency, and how the machine's speed drifted."""
-    points = sorted(_levels(report))
+    points = sorted(_levels(report), key=lambda point: point[0])
+    joined = not report.get("capacity")  # a search tries the same rates again, and finds them changed
     curves = [
         (name, [(offered, latency[number]) for offered, _, latency in points]) for number, name in enumerate(("p50", "p99"))
     ]
     charts = []
     if len(points) > 1:
-        charts.append(chart.lines("latency at each load", "offered per second", "ms", curves, dots=True))
+        charts.append(chart.lines("latency at each load", "offered per second", "ms", curves, dots=True, joined=joined))
         carried = [("goodput", [(offered, goodput) for offered, goodput, _ in points])]
-        charts.append(chart.lines("goodput at each load", "offered per second", "right answers/s", carried, dots=True))
+        charts.append(
+            chart.lines("goodput at each load", "offered per second", "right answers/s", carried, dots=True, joined=joined)
+        )
     speeds = report["environment"]["calibration"]
     if len(speeds) > 2:
         drift = [("middle", [(speed["at"] - speeds[0]["at"], speed["milliseconds"]) for speed in speeds])]
@@ -67,7 +70,7 @@ def overview(report: Json) -> list[str]:
 def _levels(report: Json) -> list[tuple[float, float, tuple[Any, Any]]]:
     """Return rate, goodput and latencies of every load that there was: trials, runs, or the levels of one that changes."""
     if (capacity := report.get("capacity")) is not None:
-        return [(trial["offered"], trial["goodput"], (trial["p50_ms"], trial["p99_ms"])) for trial in capacity["trials"]]
+        return [(trial["rate"], trial["goodput"], (trial["p50_ms"], trial["p99_ms"])) for trial in capacity["trials"]]
     found = []
     for run in report["runs"]:
         told = run["totals"]

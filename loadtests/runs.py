@@ -142,6 +142,8 @@ def _carried(asked: Options, server: Server, traffic: tuple[Traffic, ...], sampl
     """Return how many right answers per second the server gives to users who never pause; raise CannotRun for none."""
     changes: dict[str, Any] = {"rate": None, "users": _PROBE_USERS, "shape": "steady", "duration": _PROBE_SECONDS}
     load = _load(dataclasses.replace(asked, **changes), server, traffic, samples)
+    if load.interrupted:
+        raise KeyboardInterrupt
     carried = figures(window_of(load))["goodput"]
     if not carried:
         raise CannotRun(f"rate: expected a server that carries something, found no right answer; wanted {asked.rate}")

@@ -26,6 +26,7 @@ Capture = pytest.CaptureFixture[str]
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("loadtest")
     toys.publish(root)
+    toys.publish(root, "other", seed=5)
     return root
 
 
@@ -84,6 +85,39 @@ def test_an_open_load_keeps_its_rate_and_an_objective_that_is_missed_fails(
     assert run["generator"]["connections"] >= run["generator"]["connections_at_first"] > 0
     cases = {case.get("name"): len(case) for case in Xml.parse(tmp_path / "junit.xml").iter("testcase")}
     assert cases == {"answers": 0, "p99<0.001ms": 1, "errors<0.1%": 0}
+
+
+def test_models_are_mixed_by_weight(server: LiveServer, repository: Path, tmp_path: Path) -> None:
+    words = ["--payload", "binary", "--repository", str(repository), "--report", str(tmp_path)]
+    assert loadtest(server.url, *words, model="toy=3,other=1") == 0
+    (run,) = report(tmp_path)["runs"]
+    counts = {name: told["requests"] for name, told in run["traffic"].items()}
+    assert set(counts) == {"toy V2 binary", "other V2 binary"}
+    assert 2 < counts["toy V2 binary"] / counts["other V2 binary"] < 4.5
+
+
+@pytest.mark.long
+def test_two_servers_take_turns_and_a_multiple_of_what_one_carries_is_found(server: LiveServer, capfd: Capture) -> None:
+    with faulty("right") as rival:
+        words = ["--against", rival.url, "--rounds", "2", "--duration", "0.5", "--warm-up", "0", "--users", "2"]
+        assert cli.main(["loadtest", rival.url.replace("127.0.0.1", "localhost"), "--model", "double", *words]) == 0
+    assert f"{rival.url} ÷ http://localhost" in capfd.readouterr().out
+    words = ["--rate", "0.1x", "--duration", "1", "--payload", "json"]
+    assert cli.main(["loadtest", server.url, "--model", "toy", *words]) == 0
+    assert "arrivals/s (Poisson)" in capfd.readouterr().out
+
+
+@pytest.mark.long
+def test_a_capacity_is_found(tmp_path: Path, capfd: Capture) -> None:
+    with faulty("right", service_seconds=0.002) as server:
+        words = ["--find-capacity", "--slo", "p90<200ms", "--trial", "1", "--trials", "4", "--report", str(tmp_path)]
+        code = cli.main(["loadtest", server.url, "--model", "double", "--warm-up", "0.2", "--rate", "200", *words])
+    found = report(tmp_path)
+    # On a machine that is busy with other things it may be the generator that has no time left.
+    assert (code, found["capacity"]["valid"]) in ((0, True), (1, False), (3, False))
+    assert len(found["capacity"]["trials"]) >= 3
+    assert "capacity with p90<200ms" in capfd.readouterr().out
+    assert "Capacity" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.long
