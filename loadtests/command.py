@@ -13,9 +13,13 @@ missed, 2 the test could not run, 3 the generator was saturated, 130 after Ctrl-
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.util
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from loadtests import compare, environment, options, output, report, terminal
@@ -30,6 +34,24 @@ add_arguments = options.add_arguments
 
 def run(arguments: argparse.Namespace) -> int:
     """Run Locust in a process of its own and report."""
+    with _terminable():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, as CI sends it, end a load as Ctrl-C does: the generator ends too, and the report is written."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     asked = Options()
     try:
         asked = options.resolve(arguments)

@@ -55,7 +55,7 @@ class Plan:
     @property
     def load(self) -> str:
         """The load in a few words."""
-        level = f"{self.profile.highest:,.6g}"
+        level = f"{self.profile.highest:,.5g}"
         kind = ("Poisson" if self.poisson else "constant") if self.open_load else ""
         peak = "up to " if self.profile.changing else ""
         return f"{peak}{level} arrivals/s ({kind})" if self.open_load else f"{peak}{level} users"

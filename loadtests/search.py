@@ -2,9 +2,9 @@
 
 A trial has a warm-up and two stability windows: the objective must be kept in both, and what arrives must be answered, or
 latencies only have not grown long enough yet. A trial that fails says nothing of the server where the generator had no
-processor time left, or was woken too late for the objective to be measured; nor where the machine itself was slower than at
-other times of the search, by the calibration loops before and after. Such a trial is made again. One that keeps the
-objective counts in any case.
+processor time left, or was woken too late for the objective to be measured. And no trial counts that was made while the
+machine itself was slower than at other times of the search, by the calibration loops before and after: not one that kept the
+objective either, for whoever tries until it is kept finds too much. Such trials are made again.
 """
 
 import math
@@ -119,14 +119,15 @@ def find(
 
 
 def _telling(told: list[report.Json]) -> list[Trial]:
-    """Return the trials, and which of them count; what failed while the machine was slow is blamed on that.
+    """Return the trials, and which of them count: none during which the machine was slow.
 
     How fast the machine can be shows in the course of a search: this judges all of its trials anew.
     """
     best = min((trial["calibration_ms"] for trial in told), default=0.0)
     for trial in told:
-        if trial["cause"] in ("server", "machine"):
-            trial["cause"] = "machine" if trial["calibration_ms"] > _SLOWER * best else "server"
+        if trial["cause"] != "generator":
+            usual = None if trial["kept"] else "server"
+            trial["cause"] = "machine" if trial["calibration_ms"] > _SLOWER * best else usual
     return [Trial(trial["rate"], trial["kept"], counts=trial["cause"] in (None, "server")) for trial in told]
 
 

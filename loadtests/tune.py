@@ -19,6 +19,9 @@ _DELAYS, _DELAY_SHARE = (0.0, 0.001, 0.002, 0.005), 0.25
 
 _BATCHES = (1, 8, 16, 32, 64)
 
+#: What a server does where a configuration is silent: nothing that a proposal must say.
+_DEFAULTS = {"instances": 1, "threads": 1, "queue_delay_seconds": 0.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -45,7 +48,7 @@ class Candidate:
             line = re.compile(rf"^{key}\s*=\s*[^#\n]*?(?P<comment>\s*#.*)?$", re.MULTILINE)
             if line.search(config):
                 config = line.sub(rf"{key} = {value:g}\g<comment>", config)
-            else:
+            elif value != _DEFAULTS.get(key):
                 config = f"{key} = {value:g}\n{config}"  # in front: what follows a table would be in it
         return config
 
@@ -128,8 +131,10 @@ def _search(tuning: Tuning, search: Callable[[Candidate, float | None], Found], 
         raise KeyboardInterrupt
 
 
-def proposal(tuning: Tuning, first: Candidate, config: str, *, slo: str, model: str, where: str) -> report.Json:
-    """Return the proposed config.toml with its evidence, as a report has it."""
+def proposal(
+    tuning: Tuning, first: Candidate, config: str, *, slo: str, model: str, where: str, complete: bool = True
+) -> report.Json:
+    """Return the proposed config.toml with its evidence, as a report has it; `complete`: whether all was tried."""
     best, before = tuning.best(), tuning.estimate(first)
     chosen, why = first, "nothing kept the objective at any rate, so nothing is proposed"
     if best is not None:
@@ -140,6 +145,8 @@ def proposal(tuning: Tuning, first: Candidate, config: str, *, slo: str, model: 
             why = f"{best} is not better beyond the intervals, so what is configured now stays"
         else:
             chosen, why = best, f"proposed: {best}"
+    if not complete:
+        why = f"interrupted by Ctrl-C, so not everything was tried; {why}"
     lines = [f"{candidate}: {_known(tuning.estimate(candidate))}" for candidate in tuning.tried]
     speeds = [speed.milliseconds for found in tuning.tried.values() for one in found for speed in one.speeds]
     drifted = f"the machine's own speed went from {min(speeds):.3g} to {max(speeds):.3g} ms meanwhile" if speeds else ""

@@ -48,7 +48,9 @@ def tuned(asked: Options) -> report.Json:
     except KeyboardInterrupt:
         interrupted = True
     speeds.append(calibrate())
-    found = tune.proposal(tuning, first, config, slo=asked.slo or "", model=model, where=str(machine.here()))
+    found = tune.proposal(
+        tuning, first, config, slo=asked.slo or "", model=model, where=str(machine.here()), complete=not interrupted
+    )
     if has_manifest:
         found["told"].append("batch size: as the manifest says, which a configuration may not contradict")
     _write(found["config"], asked)

@@ -185,7 +185,8 @@ def test_a_server_that_dies_ends_the_load_and_is_reported(tmp_path: Path, capfd:
     assert "the server is gone" in str(case[0].get("message"))
 
 
-def test_after_ctrl_c_the_report_is_written(server: LiveServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_after_ctrl_c_the_report_is_written(sent: signal.Signals, server: LiveServer, tmp_path: Path) -> None:
     words = ["loadtest", server.url, "--model", "toy", "--duration", "60", "--report", str(tmp_path)]
     # Where the tests run in the background, a shell has told them to ignore Ctrl-C: this one must not.
     heeding = "import cli, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(cli.main())"
@@ -203,7 +204,7 @@ def test_after_ctrl_c_the_report_is_written(server: LiveServer, tmp_path: Path) 
         while "requests" not in said:  # the load is under way
             said = os.read(process.stderr.fileno(), 4096).decode()
             assert said, "ended before Ctrl-C"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted by Ctrl-C" in out

@@ -63,7 +63,7 @@ def test_the_proposal_keeps_what_else_is_configured_and_names_its_evidence() -> 
     assert told["changed"]
     read = tomllib.loads(told["config"])
     assert read == {
-        "instances": 2, "threads": 1, "queue_delay_seconds": 0.002, "queue_rows": 256, "versions": {"latest": 2},
+        "instances": 2, "queue_delay_seconds": 0.002, "queue_rows": 256, "versions": {"latest": 2},
         "extra": {"x": 1},
     }  # fmt: skip
     assert "instances = 2        # sessions" in told["config"]
@@ -75,6 +75,13 @@ def test_what_is_not_better_beyond_the_intervals_is_not_proposed() -> None:
     told = proposal(tuning, Candidate(), "", slo="p99<50ms", model="toy", where="a machine")
     assert not told["changed"]
     assert "not better beyond the intervals" in told["config"]
+
+
+def test_an_interrupted_tuning_says_so() -> None:
+    tuning = Tuning({Candidate(): [found(100)], Candidate(2, 1): [found(200)]})
+    told = proposal(tuning, Candidate(), "", slo="p99<50ms", model="toy", where="a machine", complete=False)
+    assert told["changed"]
+    assert told["told"][-1].startswith("interrupted by Ctrl-C, so not everything was tried; proposed: instances 2")
 
 
 def test_nothing_is_proposed_where_nothing_keeps_the_objective() -> None:
