@@ -73,11 +73,10 @@ class Server:
         """Return what the server says of a model; raise CannotRun where there is no server, or no such model. Any: JSON."""
         try:
             answer = self.ask(f"/v2/models/{quote(model, safe='')}")
-        except ssl.SSLError as error:
-            raise CannotRun(
-                f"{self.url}: expected a certificate that is trusted here (--ca FILE), found: {error}"
-            ) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(reason := getattr(error, "reason", None), ssl.SSLError):
+                told = f"expected a certificate that is trusted here (--ca FILE), found: {reason}"
+                raise CannotRun(f"{self.url}: {told}") from error
             raise CannotRun(f"{self.url}: no Open Inference Protocol server answers there: {error}") from error
         if answer.status != 200:
             told = " ".join(answer.body.decode(errors="replace").split())[:300]
