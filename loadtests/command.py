@@ -1,125 +1,111 @@
-"""Put load on a running server, check every answer, and say how much it carried.
+"""Put load on a running server, check every answer, and say how much it carries.
 
-  sameway loadtest http://127.0.0.1:8000 --model digits --users 16 --duration 20
+  sameway loadtest http://127.0.0.1:8000 --model digits                     16 users, 20 seconds
+  sameway loadtest http://127.0.0.1:8000 --rate 500 --slo 'p99<50ms,errors<0.1%'
+  sameway loadtest http://127.0.0.1:8000 --find-capacity --slo 'p99<50ms'   the largest rate that keeps it
+  sameway loadtest http://127.0.0.1:8000 --scenario spike --report runs/spike
+  sameway loadtest --tune --model digits --slo 'p99<50ms'                   serves it itself, and proposes a config.toml
 
-Half of the users send golden samples as Open Inference Protocol JSON, half as image files to /predict. The answers are
-compared with the golden outputs in the model repository. Exit codes: 0 every answer was right, 1 some were wrong or
-failed, 2 the test could not run.
+Users wait for an answer before they ask again (closed load); with --rate strangers come whether there was an answer or not
+(open load), and latencies count from when they came. Expected answers are the repository's golden sample, or what the server
+says to one sample at a time before the load. Exit codes: 0 all is well, 1 answers were wrong or failed or an objective was
+missed, 2 the test could not run, 3 the generator was saturated, 130 after Ctrl-C; the report is written in all of them.
 """
 
 import argparse
-import csv
-import http.client
+import contextlib
+import dataclasses
 import importlib.util
-import json
-import subprocess
+import signal
 import sys
-import tempfile
-import urllib.error
-import urllib.request
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from loadtests.bodies import golden_samples
+from loadtests import compare, environment, options, output, report, terminal
+from loadtests.calibration import Speed, calibrate
+from loadtests.options import Options
+from loadtests.server import CannotRun, Server
+from loadtests.slo import SloError
 from models.repository import RepositoryError
 
-_LOCUSTFILE = Path(__file__).parent / "locustfile.py"
-
-
-class CannotRun(Exception):
-    """The test could not be started; the message says why."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    parser.add_argument("url", help="where the server is, as http://host:port")
-    parser.add_argument("--model", default="digits", help="the model to ask")
-    parser.add_argument("--users", type=_positive, default=16, help="connections, each with one request at a time")
-    parser.add_argument("--duration", type=_positive, default=20, help="seconds of load")
-    parser.add_argument("--repository", type=Path, default=Path("models"), help="where the golden samples are")
+add_arguments = options.add_arguments
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run Locust in a process of its own and report."""
+    with _terminable():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, as CI sends it, end a load as Ctrl-C does: the generator ends too, and the report is written."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    asked = Options()
+    try:
+        asked = options.resolve(arguments)
         if importlib.util.find_spec("locust") is None:
             raise CannotRun("needs the package 'locust'; install it with: pip install 'sameway[loadtest]'")
-        version = _served_version(arguments.url.rstrip("/"), arguments.model)
-        golden_samples(arguments.repository, arguments.model, version)
-        statistics, failures = _load(arguments, version)
-    except (CannotRun, RepositoryError) as error:
+        old = None if asked.compare is None else output.read(Path(asked.compare))
+        found = _found(asked)
+        output.add_comparison(found, old)
+        written = output.write(found, asked.report)
+    except (CannotRun, RepositoryError, SloError) as error:
         print(f"sameway loadtest: {error}", file=sys.stderr)
-        return 2
-    return _report(statistics, failures, arguments.duration)
+        output.could_not_run(str(error), asked.report)
+        return report.COULD_NOT_RUN
+    except KeyboardInterrupt:  # before there was a load; from then on it is the load that is marked
+        output.could_not_run("interrupted by Ctrl-C before there was any load", asked.report)
+        raise
+    for line in terminal.lines(found):
+        print(line)
+    for file in written:
+        print(f"written: {file}")
+    return int(found["exit_code"])
 
 
-def _served_version(url: str, model: str) -> int:
-    """Return the newest version of a model that the server serves; raise CannotRun where there is none."""
-    if not url.startswith(("http://", "https://")):
-        raise CannotRun(f"url: expected http://host:port, found {url!r}")
-    try:
-        with urllib.request.urlopen(f"{url}/v2/models/{quote(model, safe='')}", timeout=10) as answer:  # noqa: S310 - checked above
-            return max(int(version) for version in json.load(answer)["versions"])
-    except urllib.error.HTTPError as error:
-        raise CannotRun(f"{url}: model {model!r}: {error.read().decode(errors='replace')[:300]}") from error
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
-        raise CannotRun(f"{url}: no Open Inference Protocol server answers there: {error}") from error
+def _found(asked: Options) -> report.Json:
+    """Do what is asked and return the report."""
+    from loadtests import runs  # after the options are known to be right: this is where Locust's side begins
 
+    speeds: list[Speed] = [calibrate()]
+    told = {name: value for name, value in dataclasses.asdict(asked).items() if value not in (None, (), "", False)}
+    if asked.tune:
+        from loadtests import tune_command
 
-def _load(arguments: argparse.Namespace, version: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Run Locust; return its statistics and its failures. Its progress goes to standard error as it comes."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--json", "--skip-log-setup", "--progress",
-            "--csv", f"{folder}/load", "--host", arguments.url.rstrip("/"), "--stop-timeout", "10",
-            "--users", str(arguments.users), "--spawn-rate", str(arguments.users), "--seconds", str(arguments.duration),
-            "--model", arguments.model, "--model-version", str(version), "--repository", str(arguments.repository.resolve()),
-        ]  # fmt: skip
-        print(f"{arguments.users} users for {arguments.duration} s …", file=sys.stderr, flush=True)
-        finished = subprocess.run(  # noqa: S603 - our own words
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
-        )
-        print(file=sys.stderr)  # ends the line of progress
-        try:
-            statistics = json.loads(finished.stdout)
-            with Path(folder, "load_failures.csv").open(newline="") as file:
-                failures = list(csv.DictReader(file))
-        except (OSError, ValueError) as error:
-            raise CannotRun(f"Locust ended with code {finished.returncode} and without figures") from error
-    return statistics, failures
-
-
-def _report(statistics: list[dict[str, Any]], failures: list[dict[str, str]], seconds: int) -> int:
-    """Print throughput, latencies and failures, a line for each kind of request; return the exit code."""
-    print(f"{'request':<12}{'count':>9}{'failed':>8}{'per s':>9}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'max ms':>9}")
-    for entry in statistics:
-        milliseconds = [_percentile(entry["response_times"], share) for share in (0.5, 0.95, 0.99)]
-        columns = "".join(f"{value:>9.4g}" for value in (*milliseconds, entry["max_response_time"]))
-        rate = entry["num_requests"] / seconds
-        print(f"{entry['name']:<12}{entry['num_requests']:>9,}{entry['num_failures']:>8,}{rate:>9,.0f}{columns}")
-    for failure in failures:
-        print(f"FAILED {failure['Occurrences']} × {failure['Name']}: {failure['Error']}")
-    total = sum(entry["num_requests"] for entry in statistics)
-    failed = sum(entry["num_failures"] for entry in statistics)
-    print(f"{total:,} answers, {failed:,} of them failed" if failed or not total else f"all {total:,} answers were right")
-    return 0 if total and not failed else 1
-
-
-def _percentile(counts: dict[str, int], share: float) -> float:
-    """Return the smallest response time (ms) that so large a share of the requests did not exceed."""
-    times = sorted((float(time), count) for time, count in counts.items())
-    wanted = share * sum(count for _, count in times)
-    seen = 0
-    for time, count in times:
-        seen += count
-        if seen >= wanted:
-            return time
-    return 0.0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text}")
-    return number
+        return tune_command.tuned(asked)
+    if asked.url is None:
+        raise CannotRun("url: expected http://host:port, found none")
+    server = Server(asked.url.rstrip("/"), runs.headers(asked), asked.ca)
+    objectives = runs.objectives(asked)
+    traffic, samples = runs.prepared(server, asked)
+    more: report.Json
+    if asked.find_capacity:
+        found = runs.capacity_of(asked, server, traffic, samples, objectives)
+        speeds += found.speeds
+        loads = [] if found.near is None else [report.run_json(found.near, "the last trial that kept it", ())]
+        more = {"capacity": found.to_json(asked.slo or ""), "exit_code": report.of_search(found.valid, found.why)}
+        more["exit_code"] = report.INTERRUPTED if found.interrupted else more["exit_code"]
+    else:
+        loads = runs.all_of(asked, server, traffic, samples, objectives, speeds)
+        more = {"variants": compare.variants(loads)}
+    speeds.append(calibrate())
+    return report.assemble(
+        "capacity" if asked.find_capacity else "load",
+        options=told,
+        target=environment.target(server, samples, asked.image),
+        environment=environment.here(speeds),
+        runs=loads,
+        **more,
+    )

@@ -1,116 +1,202 @@
-"""Locust users that send golden samples and check every answer. `sameway loadtest` runs this file; so does Locust alone:
+"""Locust users that send samples and check every answer. `sameway loadtest` runs this file; so does Locust alone:
 
     locust -f loadtests/locustfile.py --headless --host http://127.0.0.1:8000 --model digits --users 16 --run-time 20s
+    locust -f loadtests/locustfile.py --headless --host http://127.0.0.1:8000 --model digits --rate 500 --run-time 20s
+    locust … --processes 4          several processes; or --master here and --worker, with the same flags, elsewhere
 
 Locust patches the standard library when it is imported (gevent), so this file is loaded in a process of its own only.
 """
 
-import itertools
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import gevent
-from locust import FastHttpUser, events, task
+from locust import LoadTestShape, events, task
+from locust.exception import StopUser
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from loadtests.bodies import Sample, WrongAnswer, golden_samples
+from loadtests import samples_file
+from loadtests.asking import Asker
+from loadtests.bodies import Sample
+from loadtests.generator import Generator
+from loadtests.open_load import Pacer
+from loadtests.plan import Plan, Traffic
+from loadtests.prepare import prepare
+from loadtests.records import FAILED, Kind
+from loadtests.server import CannotRun, Server
+from loadtests.shapes import make
+from models.repository import RepositoryError
 
-#: How long the first answer may take; a server that has given none by then will be reported as one.
-_FIRST_ANSWER_SECONDS = 30.0
+#: Longer than anybody watches Locust's page.
+_FOR_EVER_SECONDS = 1e7
 
-samples: list[Sample] = []
+#: A user whose connection was refused tries again, but not as fast as it can.
+_BACK_OFF_SECONDS = 0.1
+
+#: By so much a worker's clock may be behind its master's.
+_BEHIND_SECONDS = 1.0
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_arguments(parser: Any) -> None:  # Any: Locust is not typed
     """Add the flags that say what is asked for."""
-    parser.add_argument("--model", default="digits", help="the model to ask")
-    parser.add_argument("--model-version", type=int, required=True, help="the version the server serves")
-    parser.add_argument("--repository", default="models", help="where its golden sample lies")
-    parser.add_argument("--seconds", type=float, default=0, help="end so long after the first answer; 0: as Locust says")
+    parser.add_argument("--model", default="digits", help="the model to ask; several by weight: digits=3,language=1")
+    parser.add_argument("--payload", default=None, help="json, binary or content; several by weight: json=1,binary=1")
+    parser.add_argument("--repository", default=None, help="where golden samples lie; else the server is asked first")
+    parser.add_argument("--rate", type=float, default=0, help="open load: arrivals per second, whatever --users says")
+    parser.add_argument("--arrivals", default="poisson", choices=["poisson", "constant"], help="how those arrive")
+    parser.add_argument("--timeout-seconds", type=float, default=10.0, help="no answer by then is a failure")
+    parser.add_argument("--plan", default="", help="a file with all of this, as `sameway loadtest` writes it")
+    parser.add_argument("--samples", default="", help="the samples that belong to it")
+    parser.add_argument("--records", default="", help="a folder for a record of every request")
     parser.add_argument("--progress", action="store_true", help="tell every second how far it is, on standard error")
 
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
-def read_samples(environment: Any, **_: Any) -> None:
-    """Build all bodies before the first request."""
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def begin(environment: Any, runner: Any, **_: Any) -> None:
+    """Have the generator made when a test starts, here or by a master's word."""
     options = environment.parsed_options
-    samples[:] = golden_samples(Path(options.repository), options.model, options.model_version)
-    if options.progress:
+    environment.generator = None
+    environment.asked = {}
+    if not options.plan and options.host and not isinstance(runner, MasterRunner):
+        try:
+            _prepared(environment, options.host)
+        except (CannotRun, RepositoryError) as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(2)
+    if options.progress and not isinstance(runner, WorkerRunner):
         gevent.spawn(_tell_progress, environment)
-    if options.seconds:
-        gevent.spawn(_stop_after, environment, options.seconds)
+    if isinstance(runner, LocalRunner) and options.headless:
+        gevent.spawn(_quit_when_over, environment)
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def start(environment: Any, **_: Any) -> None:
+    """Build all bodies before the first request."""
+    ready(environment)
+
+
+@events.test_stopping.add_listener  # type: ignore[untyped-decorator]
+def about_to_stop(environment: Any, **_: Any) -> None:
+    """Send nothing more; what has been sent is waited for, as long as --stop-timeout allows."""
+    if environment.generator is not None:
+        environment.generator.stopping = True
+
+
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
+def stop(environment: Any, **_: Any) -> None:
+    """Write what there is; the next test, begun on Locust's page, gets a generator of its own."""
+    if environment.generator is not None:
+        environment.generator.stopping = True
+        environment.generator.close()
+        if not environment.parsed_options.plan:
+            environment.generator = None
+
+
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
+def interrupted(environment: Any, **_: Any) -> None:
+    """Send nothing more."""
+    if environment.generator is not None:
+        environment.generator.stopping = True
+        environment.generator.close()
+
+
+def ready(environment: Any) -> Generator:
+    """Return the generator, made now if there is none. A master sends nothing, and needs no samples."""
+    if environment.generator is None:
+        options, runner = environment.parsed_options, environment.runner
+        number = max(0, getattr(runner, "worker_index", 0))
+        if options.plan:
+            plan = Plan.read(Path(options.plan))
+            samples = {} if isinstance(runner, MasterRunner) else samples_file.load(Path(options.samples))
+        else:
+            host = environment.host or options.host
+            traffic, samples = _prepared(environment, host)
+            seconds = float(options.run_time or _FOR_EVER_SECONDS)
+            profile = make("steady", options.rate or float(options.num_users or 1), seconds)
+            poisson = options.arrivals == "poisson"
+            plan = Plan(
+                host, traffic, profile, open_load=options.rate > 0, poisson=poisson, timeout_seconds=options.timeout_seconds,
+                processes=int(options.num_users or 1) if options.rate else 1,
+            )  # fmt: skip
+        folder = Path(options.records) if options.records else None
+        environment.generator = Generator(plan, samples, folder, number=number)
+    generator: Generator = environment.generator
+    return generator
+
+
+def _prepared(environment: Any, host: str) -> tuple[tuple[Traffic, ...], dict[str, list[Sample]]]:
+    """Return what a server is asked, found out once: Locust's page may begin many tests, and name other servers."""
+    if host not in environment.asked:
+        options = environment.parsed_options
+        repository = Path(options.repository) if options.repository else None
+        environment.asked[host] = prepare(Server(host.rstrip("/")), options.model, options.payload, repository=repository)
+    found: tuple[tuple[Traffic, ...], dict[str, list[Sample]]] = environment.asked[host]
+    return found
+
+
+class Levels(LoadTestShape):
+    """How many users there are when. In an open load a user is not a client but a pacer, of which each process needs one."""
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return users and how many to start per second; None at the end."""
+        runner: Any = self.runner  # Locust sets it before the first tick
+        plan = ready(runner.environment).plan
+        behind = 0.0 if isinstance(self.runner, LocalRunner) else _BEHIND_SECONDS
+        now = time.perf_counter() - self.start_time - behind
+        if now >= plan.profile.seconds:
+            return None
+        if plan.open_load:
+            return plan.processes, plan.processes
+        users = max(1, round(plan.profile.level(max(0.0, now)) or plan.profile.highest))
+        return users, users
+
+
+class Load(Asker):
+    """One user of a closed load, or one pacer of an open one, as the plan says."""
+
+    @task
+    def run_on(self) -> None:
+        """Send one request, or pace all of them."""
+        generator, plan = self.generator, self.generator.plan
+        if plan.open_load:
+            one = max(1, plan.processes)
+            try:
+                Pacer(lambda: Load(self.environment), share=1 / one, number=generator.number, of=one).run()
+            except Exception as error:
+                generator.stop(f"{FAILED}: {error!r}")  # Locust would log it, and begin again
+                raise
+            generator.stopping = True
+            raise StopUser
+        started = generator.begin()
+        if generator.over:
+            raise StopUser
+        if self.ask(max(started, time.monotonic())) == Kind.LOST:
+            gevent.sleep(_BACK_OFF_SECONDS)
+
+
+def _quit_when_over(environment: Any) -> None:
+    """End as soon as all have their answers: Locust itself looks once a second."""
+    while environment.generator is None or not environment.generator.over:
+        gevent.sleep(0.02)
+    while environment.runner.user_count:
+        gevent.sleep(0.02)
+    environment.runner.quit()
 
 
 def _tell_progress(environment: Any) -> None:
     """Keep one line up to date until the process ends."""
-    started = time.monotonic()
+    started, before = time.monotonic(), 0
     while True:
         gevent.sleep(1)
         total, seconds = environment.stats.total, time.monotonic() - started
-        rate = total.num_requests / seconds
-        figures = f"{total.num_requests:>9,} requests {total.num_failures:>6,} failed {rate:>8,.0f}/s"
+        if total.num_requests == before:  # workers tell their master every few seconds only
+            continue
+        figures = f"{total.num_requests:>9,} requests {total.num_failures:>6,} failed {total.num_requests - before:>7,}/s"
+        before = total.num_requests
         sys.stderr.write(f"\r{seconds:>5.0f} s {figures}")
         sys.stderr.flush()
-
-
-def _stop_after(environment: Any, seconds: float) -> None:
-    """End the test so long after its first answer: Locust's own --run-time counts the seconds in which it starts, too."""
-    patience = time.monotonic() + _FIRST_ANSWER_SECONDS
-    while not environment.stats.total.num_requests and time.monotonic() < patience:
-        gevent.sleep(0.01)
-    gevent.sleep(seconds)
-    environment.runner.quit()
-
-
-class GoldenUser(FastHttpUser):
-    """Sends one golden sample after another, without a pause, each from another place in the list."""
-
-    abstract = True
-    _starts = itertools.count()
-
-    def on_start(self) -> None:
-        """Choose where in the samples this user begins."""
-        start = next(self._starts) * 7  # coprime to the usual 64: neighbours ask for different rows
-        self.rows = itertools.cycle(range(len(samples)))
-        for _ in range(start % len(samples)):
-            next(self.rows)
-
-    def ask(self, sample: Sample, path: str, body: bytes, *, name: str, check: Any) -> None:
-        """Send one body and check its answer; a wrong one is a failure of its own kind."""
-        headers = {"content-type": "application/octet-stream"}
-        with self.client.post(path, data=body, headers=headers, name=name, catch_response=True) as response:  # type: ignore[arg-type]
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}: {(response.text or '')[:200]}")
-                return
-            try:
-                sample.check_headers(response.headers.get("sameway-version"))
-                check(response.json())
-            except (WrongAnswer, ValueError, KeyError, TypeError) as error:
-                response.failure(f"WrongAnswer: {error}")
-
-
-class V2JsonUser(GoldenUser):
-    """Speaks the Open Inference Protocol in JSON."""
-
-    @task
-    def infer(self) -> None:
-        """Ask about one row."""
-        sample = samples[next(self.rows)]
-        path = f"/v2/models/{sample.manifest.model}/infer"
-        self.ask(sample, path, sample.v2_json, name="V2 JSON", check=sample.check_v2)
-
-
-class PredictUser(GoldenUser):
-    """Sends image files."""
-
-    @task
-    def predict(self) -> None:
-        """Ask about one picture."""
-        sample = samples[next(self.rows)]
-        if sample.file is None:
-            gevent.sleep(1)  # a model without content has nothing for this user to do
-            return
-        path = f"/predict/{sample.manifest.model}"
-        self.ask(sample, path, sample.file, name="/predict", check=sample.check_predict)

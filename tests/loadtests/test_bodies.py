@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from loadtests.bodies import Sample, WrongAnswer, golden_samples
+from loadtests import samples_file, wire
+from loadtests.bodies import Sample, WrongAnswer, distinct, golden_samples
+from loadtests.wire import WireError
 from models.repository import RepositoryError
 from tests import toys
 
@@ -36,7 +38,7 @@ def predict_answer(sample: Sample) -> Json:
     """Return the right answer to a sample, as people read it."""
     scores = dict(zip(toys.LABELS, sample.outputs["probabilities"][0].tolist(), strict=True))
     label = toys.LABELS[int(sample.outputs["class"][0])]
-    version = {"model": "toy", "version": "1", "digest": f"sha256:{sample.digest}"}
+    version = {"model": "toy", "version": "1", "digest": f"sha256:{sample.case.digest}"}
     return {"label": label, "score": scores[label], "labels": scores, **version}
 
 
@@ -49,7 +51,7 @@ def test_right_answers_pass(samples: list[Sample]) -> None:
     for sample in samples:
         sample.check_v2(json.loads(json.dumps(v2_answer(sample))))
         sample.check_predict(json.loads(json.dumps(predict_answer(sample))))
-        sample.check_headers(f"toy/1 sha256:{sample.digest}")
+        sample.check_headers(f"toy/1 sha256:{sample.case.digest}")
         sample.check_headers(None)
 
 
@@ -82,7 +84,7 @@ PREDICT_LIES: dict[str, Callable[[Json], None]] = {
 def test_a_v2_answer_that_lies_is_wrong(samples: list[Sample], lie: str) -> None:
     answer = copy.deepcopy(v2_answer(samples[0]))
     V2_LIES[lie](answer)
-    with pytest.raises(WrongAnswer):
+    with pytest.raises((WrongAnswer, WireError)):
         samples[0].check_v2(answer)
 
 
@@ -104,3 +106,51 @@ def test_another_samples_answer_is_wrong(samples: list[Sample]) -> None:
 def test_a_version_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError):
         golden_samples(tmp_path, "toy", 1)
+
+
+def test_right_bytes_are_remembered_and_wrong_ones_are_not(samples: list[Sample]) -> None:
+    right, wrong = (json.dumps(v2_answer(sample)).encode() for sample in samples[2:4])
+    samples[2].check("json", right)
+    assert ("json", right) in samples[2].right
+    with pytest.raises(WrongAnswer):
+        samples[2].check("json", wrong)
+    with pytest.raises(WrongAnswer):
+        samples[2].check("content", right)  # what is right as one payload is not as another
+    assert samples[2].right == {("json", right)}
+
+
+def test_an_answer_in_binary_is_checked_as_well(samples: list[Sample]) -> None:
+    case = samples[0].case
+    raw = [wire.to_bytes(spec, samples[0].outputs[spec.name]) for spec in case.outputs]
+    outputs = [
+        {
+            "name": spec.name,
+            "datatype": spec.datatype,
+            "shape": list(samples[0].outputs[spec.name].shape),
+            "parameters": {"binary_data_size": len(data)},
+        }
+        for spec, data in zip(case.outputs, raw, strict=True)
+    ]
+    head = json.dumps({"model_name": "toy", "model_version": "1", "outputs": outputs}).encode()
+    samples[0].check("binary", head + b"".join(raw), str(len(head)))
+    with pytest.raises(WrongAnswer):
+        samples[1].check("binary", head + b"".join(raw), str(len(head)))
+
+
+def test_samples_are_read_as_they_were_written(samples: list[Sample], tmp_path: Path) -> None:
+    samples_file.save(tmp_path / "samples.npz", {"toy": samples})
+    found = samples_file.load(tmp_path / "samples.npz")["toy"]
+    assert [sample.case for sample in found] == [sample.case for sample in samples]
+    for mine, theirs in zip(found, samples, strict=True):
+        assert (mine.v2_json, mine.v2_binary, mine.binary_head, mine.file) == (
+            theirs.v2_json,
+            theirs.v2_binary,
+            theirs.binary_head,
+            theirs.file,
+        )
+        mine.check_v2(v2_answer(theirs))
+
+
+def test_equal_answers_are_counted_once(samples: list[Sample]) -> None:
+    assert distinct(samples) == 8
+    assert distinct([*samples, *samples]) == 8

@@ -1,0 +1,213 @@
+"""Everything that can be asked of a load test, with its default: by flags, or by a scenario, a TOML file of the same names.
+
+What the command line says holds over the scenario, and that over the defaults here. A name that is not known is an error: a
+misspelt objective must not pass for one that was kept.
+"""
+
+import argparse
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtests.plan import PAYLOADS
+from loadtests.server import CannotRun
+from loadtests.shapes import SHAPES
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+
+#: What one variant of a scenario may have of its own.
+_VARIES = ("label", "model", "payload", "users", "rate", "arrivals")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked for. `rate` may be a multiple of what the server carries, as in "3x"; None: a closed load."""
+
+    url: str | None = None
+    against: str | None = None
+    model: str = "digits"
+    payload: str | None = None
+    repository: str | None = None
+    users: int = 16
+    rate: float | str | None = None
+    arrivals: str = "poisson"
+    shape: str = "steady"
+    factor: float = 10.0
+    steps: int = 5
+    duration: float = 20.0
+    warm_up: float = 1.0
+    timeout: float = 10.0
+    honour_retry_after: bool = False
+    processes: int = 1
+    seed: int = 0
+    rounds: int = 1
+    slo: str | None = None
+    find_capacity: bool = False
+    tune: bool = False
+    trial: float = 5.0
+    trials: int = 16
+    precision: float = 0.1
+    web: int | None = None
+    image: str | None = None
+    key_file: str | None = None
+    ca: str | None = None
+    compare: str | None = None
+    report: str | None = None
+    config: str | None = None
+    scenario: str | None = None
+    description: str = ""
+    variant: tuple[dict[str, Any], ...] = ()
+
+
+#: Per number: the smallest and the largest that make sense.
+_RANGES = {
+    "users": (1, 10_000), "factor": (1, 1000), "steps": (1, 100), "duration": (0.1, 86_400 * 7), "warm_up": (0, 3600),
+    "timeout": (0.01, 3600), "processes": (1, 64), "seed": (0, 2**31), "rounds": (1, 1000), "trial": (1, 600),
+    "trials": (3, 200), "precision": (0.005, 1), "web": (1, 65_535),
+}  # fmt: skip
+
+_HELP = {
+    "against": "a second server, to be asked in turns with the first",
+    "model": "the model to ask; several by weight, as digits=3,language=1",
+    "payload": f"how samples travel: {', '.join(PAYLOADS)}; several by weight (JSON, and content where there is some)",
+    "repository": "where golden samples are; otherwise ./models if it has the model, and else the server is asked first",
+    "users": "closed load: so many connections, each with one request at a time",
+    "rate": "open load: so many arrivals per second, or a multiple of what the server carries, as 3x",
+    "arrivals": "how they arrive: poisson or constant",
+    "shape": f"the load over time: {', '.join(SHAPES)}",
+    "factor": "how many times as much a spike is",
+    "steps": "how many steps up to the load there are",
+    "duration": "seconds of load",
+    "warm_up": "seconds before that, which do not count",
+    "timeout": "seconds after which no answer is a failure",
+    "honour_retry_after": "wait and ask again where the server refuses with 429",
+    "processes": "processes that generate the load",
+    "seed": "of arrivals and mixtures",
+    "rounds": "how often each variant of a scenario has its turn",
+    "slo": "objectives, as p99<50ms,errors<0.1%%,goodput>500; one that is missed is exit code 1",
+    "find_capacity": "search the largest arrival rate that keeps the objectives",
+    "tune": "serve the model here, try instances, threads, batch size and queue delay, and propose a config.toml",
+    "trial": "seconds that count of each trial of a search",
+    "trials": "most trials of a search",
+    "precision": "how narrow the interval around the capacity is to be, as a share of it",
+    "web": "show Locust's page on this port of the loopback meanwhile",
+    "image": "the image that the server runs, for the report",
+    "key_file": "a file with the API key to send",
+    "ca": "PEM file of who signs the server's certificate",
+    "compare": "an earlier report (JSON): what changed beyond noise?",
+    "report": "write report.json, report.html and junit.xml into this folder",
+    "config": "where the proposed config.toml goes",
+    "scenario": "a scenario by name or file; flags hold over it",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every option but those that only a scenario has."""
+    parser.add_argument("url", nargs="?", help="where the server is, as http://host:port")
+    for field in dataclasses.fields(Options):
+        if field.name not in _HELP:
+            continue
+        flag, default = "--" + field.name.replace("_", "-"), field.default
+        told = _HELP[field.name] + ("" if default in (None, False, ()) else f" ({default})")
+        if field.type == "bool" or field.type is bool:
+            parser.add_argument(flag, default=None, action="store_true", help=told)
+        elif field.name == "web":
+            parser.add_argument(flag, default=None, nargs="?", const=8089, metavar="PORT", help=told)
+        else:
+            parser.add_argument(flag, default=None, metavar=field.name.upper(), help=told)
+
+
+def resolve(arguments: argparse.Namespace) -> Options:
+    """Return what flags, scenario and defaults ask for together; raise CannotRun."""
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    told = _scenario(str(given["scenario"])) if "scenario" in given else {}
+    for rival, chosen in (("users", "rate"), ("rate", "users")):
+        if chosen in given and rival not in given:
+            told.pop(rival, None)  # one kind of load replaces the other
+    known = {field.name: field for field in dataclasses.fields(Options)}
+    found: dict[str, Any] = {}
+    for name, value in {**told, **given}.items():
+        if name not in known:
+            raise CannotRun(f"{given.get('scenario')}: expected some of {', '.join(known)}; found {name!r}")
+        found[name] = _typed(name, value, known[name].type)
+    options = Options(**found)
+    _check(options)
+    return options
+
+
+def scenario_names() -> list[str]:
+    """Return the names of the scenarios that come with this project."""
+    return sorted(path.stem for path in SCENARIOS.glob("*.toml"))
+
+
+def _scenario(name: str) -> dict[str, Any]:
+    path = SCENARIOS / f"{name}.toml" if name in scenario_names() else Path(name)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(scenario_names())
+        raise CannotRun(f"scenario: expected one of {known}, or a file; found {name!r} ({error.strerror})") from error
+    except ValueError as error:
+        raise CannotRun(f"scenario: {path.name}: {error}") from error
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:  # Any: of a flag or a scenario, not believed yet
+    """Return a value as its option has it; raise CannotRun."""
+    words = str(kind)
+    try:
+        if name == "rate":
+            return _rate(value)
+        if name == "variant":
+            return tuple(value)
+        if "bool" in words:
+            if not isinstance(value, bool):
+                raise ValueError
+            return value
+        if "int" in words or "float" in words:
+            number = int(str(value)) if "int" in words else float(str(value))
+            low, high = _RANGES[name]
+            if not low <= number <= high:
+                raise ValueError
+            return number
+    except (ValueError, TypeError):
+        low, high = _RANGES.get(name, (0, 0))
+        expected = f"{low:,} to {high:,}" if name in _RANGES else "true or false" if "bool" in words else "a rate, or 3x"
+        raise CannotRun(f"{name.replace('_', '-')}: expected {expected}, found {value!r}") from None
+    if not isinstance(value, str) or not value:
+        raise CannotRun(f"{name.replace('_', '-')}: expected a text, found {value!r}")
+    return value
+
+
+def _rate(value: Any) -> float | str:  # Any: of a flag or a scenario
+    text = str(value)
+    number = float(text.removesuffix("x"))
+    if not 0 < number < 1e6 or isinstance(value, bool):
+        raise ValueError
+    return text if text.endswith("x") else number
+
+
+def _check(options: Options) -> None:
+    """Raise CannotRun for options that do not go together."""
+    for name, choices in (("arrivals", ("poisson", "constant")), ("shape", SHAPES)):
+        if getattr(options, name) not in choices:
+            raise CannotRun(f"{name}: expected {' or '.join(choices)}, found {getattr(options, name)!r}")
+    if options.url is None and not options.tune:
+        raise CannotRun("url: expected http://host:port, found none")
+    if options.url is not None and options.tune:
+        raise CannotRun("url: expected none with --tune, which serves the model itself; found one")
+    if (options.find_capacity or options.tune) and options.slo is None:
+        raise CannotRun("slo: expected objectives to keep, as p99<50ms,errors<0.1%; found none")
+    if options.find_capacity and options.tune:
+        raise CannotRun("tune: expected alone, as it searches capacities itself; found --find-capacity too")
+    for one in options.variant:
+        if not isinstance(one, dict) or "label" not in one or not set(one) <= set(_VARIES):
+            raise CannotRun(f"variant: expected a label and some of {', '.join(_VARIES[1:])}; found {one!r}")
+
+
+def varied(options: Options, variant: dict[str, Any]) -> Options:
+    """Return the options of one variant."""
+    known = {field.name: field for field in dataclasses.fields(Options)}
+    changes = {name: _typed(name, value, known[name].type) for name, value in variant.items() if name != "label"}
+    return dataclasses.replace(options, **changes, variant=())

@@ -1,0 +1,66 @@
+"""Where reports go: JSON, HTML and JUnit in a folder; and old ones, read to be compared with."""
+
+import json
+from pathlib import Path
+
+from loadtests import compare, junit
+from loadtests.report import SCHEMA, Json
+from loadtests.server import CannotRun
+
+JSON, HTML, JUNIT = "report.json", "report.html", "junit.xml"
+
+
+def write(report: Json, folder: str | None) -> list[Path]:
+    """Write the report in every form; return the files. Raise CannotRun where that is impossible."""
+    if folder is None:
+        return []
+    from loadtests import report_html  # jinja2, where it is wanted only
+
+    return _write(
+        Path(folder),
+        {
+            JSON: json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False).encode() + b"\n",
+            HTML: report_html.to_bytes(report),
+            JUNIT: junit.to_bytes(report),
+        },
+    )
+
+
+def could_not_run(message: str, folder: str | None) -> None:
+    """Write what CI reads where nothing could be measured; an unwritable folder is not told of twice."""
+    if folder is None:
+        return
+    try:
+        _write(Path(folder), {JUNIT: junit.could_not_run(message)})
+    except CannotRun:
+        return
+
+
+def read(path: Path) -> Json:
+    """Return an earlier report; raise CannotRun for anything else."""
+    path = path / JSON if path.is_dir() else path
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["schema"] != SCHEMA:
+            raise CannotRun(f"compare: {path}: expected a report of schema {SCHEMA}, found {found['schema']!r}")
+        if not isinstance(found["runs"], list) or not isinstance(found["environment"], dict):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CannotRun(f"compare: expected a report.json of `sameway loadtest`, found {path} ({error!r:.100})") from error
+    return dict(found)
+
+
+def add_comparison(report: Json, old: Json | None) -> None:
+    """Add what changed since an earlier report, if there is one."""
+    if old is not None:
+        report["comparison"] = compare.compare(old, report)
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> list[Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+    except OSError as error:
+        raise CannotRun(f"report: expected a folder that can be written, found {folder}: {error.strerror}") from error
+    return [folder / name for name in files]

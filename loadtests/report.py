@@ -1,0 +1,112 @@
+"""A report as JSON: what was asked, what was found, where, and whether it is good. Everything else is made of it.
+
+Exit codes: 0 all is well; 1 answers were wrong or failed, or an objective was missed; 2 the test could not run; 3 the
+generator was saturated, so that nothing is known of the server; 130 Ctrl-C. The worst of several runs holds.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from loadtests import figures
+from loadtests.process import Load
+from loadtests.slo import Judged, Objective, judge
+
+#: Raised with every change that a reader of old reports must know of.
+SCHEMA = 1
+
+GOOD, BAD, COULD_NOT_RUN, INVALID, INTERRUPTED = 0, 1, 2, 3, 130
+
+#: The order in which several verdicts outweigh each other.
+_WEIGHT = (GOOD, BAD, INVALID, COULD_NOT_RUN, INTERRUPTED)
+
+Json = dict[str, Any]  # Any: JSON
+
+
+def run_json(load: Load, label: str, objectives: tuple[Objective, ...], *, turn: int = 0) -> Json:
+    """Return one load as a report has it."""
+    plan, seen = load.plan, figures.window_of(load)
+    judged = judge(objectives, seen)
+    generator = figures.generator(load, seen)
+    models = sorted({traffic.model for traffic in plan.traffic})
+    found: Json = {
+        "label": label,
+        "round": turn,
+        "url": plan.url,
+        "load": plan.load,
+        "open": plan.open_load,
+        "seconds": seen.seconds,
+        "warm_up": plan.profile.warm_up,
+        "profile": plan.profile.to_json(),
+        "totals": figures.figures(seen),
+        "noise": figures.noise(seen, changing=plan.profile.changing),
+        "traffic": {plan.name(one): figures.figures(seen.of(number)) for number, one in enumerate(plan.traffic)},
+        "stages": figures.stage_means(seen),
+        "series": figures.series(seen),
+        "failures": figures.failures(load, seen),
+        "generator": generator,
+        "server": load.metrics.to_json(models, seen.start, seen.end),
+        "slo": [one.to_json() for one in judged],
+        "stopped": "interrupted by Ctrl-C" if load.interrupted else load.stopped,
+        "remarks": _remarks(load, generator),
+    }
+    found["verdict"] = _verdict(load, found, judged)
+    return found
+
+
+def _verdict(load: Load, found: Json, judged: tuple[Judged, ...]) -> int:
+    """Return the exit code of one load. With objectives they say how many failures are allowed; without, none is."""
+    totals, generator = found["totals"], found["generator"]
+    if load.interrupted:
+        return INTERRUPTED
+    if not totals["requests"] or load.stopped is not None:
+        return BAD
+    if not all(one.kept for one in judged):
+        # A saturated generator is late itself: an objective that is missed then says nothing of the server.
+        return INVALID if generator["saturated"] else BAD
+    about_failures = any(one.objective.metric in ("errors", "wrong", "refused") for one in judged)
+    if (totals["wrong"] and not any(one.objective.metric in ("errors", "wrong") for one in judged)) or (
+        totals["errors"] and not about_failures
+    ):
+        return BAD
+    return INVALID if generator["saturated"] and load.plan.open_load else GOOD
+
+
+def _remarks(load: Load, generator: Json) -> list[str]:
+    """Return what a reader should know before believing the figures."""
+    found = []
+    if generator["saturated"]:
+        found.append(
+            f"the generator was saturated: its busiest process used {generator['busy']:.0%} of a core; "
+            "latencies are partly its own (--processes helps where there are cores)"
+        )
+    if generator["starved"]:
+        found.append(
+            f"the generator was woken late: 5 % of the time by more than {generator['lag_p95_ms']:.3g} ms; "
+            "others want the same cores, and latencies hold that"
+        )
+    if load.plan.open_load and generator["never_sent"]:
+        found.append(f"{generator['never_sent']:,} arrivals found no free connection until the end, and were never sent")
+    if generator["told_to_wait"]:
+        found.append(f"{generator['told_to_wait']:,} times a 429 was honoured: waited, and asked again")
+    return found
+
+
+def of_search(valid: bool, why: str) -> int:
+    """Return the exit code of a search for a capacity."""
+    return GOOD if valid else INVALID if why.startswith("the generator") else BAD
+
+
+def assemble(kind: str, *, options: Json, target: Json, environment: Json, runs: list[Json], **more: object) -> Json:
+    """Return the whole report."""
+    worst = max((run["verdict"] for run in runs if run.get("judged", True)), key=_WEIGHT.index, default=GOOD)
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "options": options,
+        "target": target,
+        "environment": environment,
+        "runs": runs,
+        "exit_code": worst,
+        **more,
+    }

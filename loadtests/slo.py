@@ -1,0 +1,125 @@
+"""Objectives: `p99<50ms, errors<0.1%, goodput>500`. Read, judged, and told as what was wanted and what was found.
+
+A percentile or the mean counts a request that got no right answer as one that took for ever: refusals are quick, and
+must not make a server look so.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadtests.figures import WRONG, Window, figures
+from loadtests.records import Kind
+
+_TERM = re.compile(
+    r"\s*(?P<metric>[a-z_]+|p\d{1,2}(?:\.\d+)?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[\d.]+)\s*(?P<unit>\S*)\s*"
+)
+
+_SECONDS = {"": 0.001, "ms": 0.001, "s": 1.0, "us": 1e-6, "µs": 1e-6}
+_SHARES = {"": 1.0, "%": 0.01}
+_RATES = {"": 1.0, "/s": 1.0, "rps": 1.0}
+
+#: Metrics besides percentiles: what they are measured in.
+_UNITS = {
+    "mean": _SECONDS, "max": _SECONDS, "errors": _SHARES, "wrong": _SHARES, "refused": _SHARES, "goodput": _RATES,
+    "throughput": _RATES,
+}  # fmt: skip
+
+
+class SloError(ValueError):
+    """An objective cannot be read; the message names the term, what is expected and what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One term. `limit` is in seconds, as a share, or per second."""
+
+    text: str
+    metric: str
+    sign: str
+    limit: float
+
+    @property
+    def is_latency(self) -> bool:
+        """Whether it is about how long answers take."""
+        return self.metric.startswith("p") or _UNITS.get(self.metric) is _SECONDS
+
+    def found(self, seen: Window) -> float:
+        """Return what a window has of it; NaN where there is nothing to measure."""
+        if self.metric.startswith("p"):
+            return seen.percentile(float(self.metric[1:]))
+        if self.metric in ("mean", "max"):
+            seconds = np.where(seen.right, seen.records["seconds"], np.inf)
+            return float(getattr(seconds, self.metric)()) if len(seconds) else float("nan")
+        if self.metric in ("goodput", "throughput"):
+            return float(figures(seen)[self.metric] or 0.0)
+        kinds = {"errors": tuple(kind for kind in Kind if kind != Kind.RIGHT), "wrong": WRONG, "refused": (Kind.REFUSED,)}
+        return seen.share(*kinds[self.metric])
+
+    def kept(self, value: float) -> bool:
+        """Tell whether a value keeps it; what could not be measured keeps nothing."""
+        return {
+            "<": value < self.limit, "<=": value <= self.limit, ">": value > self.limit, ">=": value >= self.limit,
+        }[self.sign]  # fmt: skip
+
+    def told(self, value: float) -> str:
+        """Return a value as people write it."""
+        if np.isnan(value):
+            return "nothing measured"
+        if self.is_latency:
+            return "no right answer" if np.isinf(value) else f"{value * 1000:.4g} ms"
+        return f"{value:.3%}" if _UNITS[self.metric] is _SHARES else f"{value:,.1f}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One objective, what was found, and whether it is kept."""
+
+    objective: Objective
+    value: float
+    kept: bool
+
+    def __str__(self) -> str:
+        return f"{self.objective.text}: {'kept' if self.kept else 'MISSED'}, found {self.objective.told(self.value)}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON."""
+        value = float(f"{self.value:.6g}") if np.isfinite(self.value) else None
+        told = self.objective.told(self.value)
+        return {"objective": self.objective.text, "found": value, "told": told, "kept": self.kept}
+
+
+def parse(text: str) -> tuple[Objective, ...]:
+    """Read objectives; raise SloError."""
+    found = []
+    for term in text.split(","):
+        match = _TERM.fullmatch(term)
+        if match is None:
+            raise SloError(f"slo: expected terms as p99<50ms, errors<0.1%, goodput>500; found {term.strip()!r}")
+        metric, unit = match["metric"], match["unit"]
+        units = _SECONDS if re.fullmatch(r"p\d.*", metric) else _UNITS.get(metric)
+        if units is None:
+            raise SloError(f"slo: expected pNN, {', '.join(_UNITS)}; found {metric!r}")
+        if unit not in units:
+            known = ", ".join(unit or "none" for unit in units)
+            raise SloError(f"slo: {metric}: expected a unit of {known}; found {unit!r}")
+        try:
+            number = float(match["number"])
+        except ValueError:
+            raise SloError(f"slo: {metric}: expected a number, found {match['number']!r}") from None
+        if metric == "p0" or number < 0:
+            raise SloError(f"slo: expected a percentile above 0, found {metric!r}")
+        found.append(Objective(term.strip(), metric, match["sign"], number * units[unit]))
+    return tuple(found)
+
+
+def judge(objectives: tuple[Objective, ...], seen: Window) -> tuple[Judged, ...]:
+    """Judge each objective by a window."""
+    values = [(objective, objective.found(seen)) for objective in objectives]
+    return tuple(Judged(objective, value, objective.kept(value)) for objective, value in values)
+
+
+def latency_limit(objectives: tuple[Objective, ...]) -> float | None:
+    """Return the strictest latency in seconds, None where none is wanted."""
+    return min((objective.limit for objective in objectives if objective.is_latency), default=None)
