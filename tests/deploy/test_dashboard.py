@@ -69,7 +69,6 @@ def test_every_metric_that_the_stack_speaks_of_is_explained() -> None:
     for file in sorted(DEPLOY.rglob("*")):
         if file.suffix in (".yml", ".yaml", ".json"):
             used |= set(re.findall(r"\bsameway_[a-z_]+\b", file.read_text()))
-    used -= {"sameway_track"}  # a label of pods, in Prometheus' words
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in used} <= listed
 
 
