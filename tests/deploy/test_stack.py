@@ -3,6 +3,7 @@
 `make stack-test` runs this with everything else about deploy/.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,11 +12,23 @@ import yaml
 
 from tests.deploy import dashboard
 from tests.deploy.stack import Stack, running
-from tests.deploy.tools import DEPLOY
+from tests.deploy.tools import DEPLOY, ROOT
 
 #: In place of Grafana's $__rate_interval: scrapes are half a second apart here.
 _WINDOW = "10s"
 _PATIENCE = 60.0
+
+
+def autoscaler_queries() -> list[str]:
+    """Return what KEDA and prometheus-adapter ask, with servers in place of pods, which only Kubernetes has."""
+    overlays = DEPLOY / "kubernetes" / "overlays"
+    scaled = yaml.safe_load((overlays / "autoscaling-keda" / "scaledobject.yaml").read_text())
+    queries = [one["metadata"]["query"].replace("namespace=", "job=") for one in scaled["spec"]["triggers"]]
+    adapter = yaml.safe_load((overlays / "autoscaling-hpa" / "prometheus-adapter.yaml").read_text())
+    for rule in adapter["rules"]["custom"]:
+        filled = {"Series": rule["name"]["matches"], "LabelMatchers": 'job="sameway"', "GroupBy": "instance"}
+        queries.append(re.sub(r"<<\.(\w+)>>", lambda name: filled[name[1]], rule["metricsQuery"]))  # noqa: B023 - used at once
+    return queries
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +99,20 @@ def test_every_rule_can_be_evaluated_and_none_fires_while_all_is_well(stack: Sta
     assert [alert for alert in alerts if alert["state"] == "firing"] == []
 
 
-def test_autoscalers_get_an_answer(stack: Stack) -> None:
-    """Their queries, without what only Kubernetes knows: namespaces and pods."""
-    for query in autoscaler_queries():
-        until(lambda query=query: len(stack.prometheus.query(query)) == 1, query)  # type: ignore[misc]
+@pytest.mark.parametrize("query", autoscaler_queries())
+def test_autoscalers_get_an_answer(stack: Stack, query: str) -> None:
+    until(lambda: bool(stack.prometheus.query(query)), query)
 
 
-def autoscaler_queries() -> list[str]:
-    file = DEPLOY / "kubernetes" / "overlays" / "autoscaling-keda" / "scaledobject.yaml"
-    triggers = yaml.safe_load(file.read_text())["spec"]["triggers"]
-    queries = [one["metadata"]["query"] for one in triggers if one["type"] == "prometheus"]
-    assert queries
-    return [query.replace('namespace="sameway"', 'job="sameway"') for query in queries]
+def test_the_queries_that_judge_a_canary_are_queries(stack: Stack) -> None:
+    """As docs/operations.md shows them, of the model that there is."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    queries = re.findall(r"^\| `([^`]*sameway_[^`]*)` \|", page, re.MULTILINE)
+    assert len(queries) == 3
+    for query in queries:
+        ours = query.replace("digits", "telling").replace("30m", _WINDOW).replace('outcome="failed"', 'outcome="refused"')
+        assert ours != query
+        until(lambda ours=ours: bool(stack.prometheus.query(ours)), ours)  # type: ignore[misc]
 
 
 def test_a_server_that_ends_is_missed(stack: Stack) -> None:
