@@ -132,8 +132,8 @@ tools:  ## what tests of deploy/ need and pip does not bring, by Debian's or Ubu
 load-smoke: $(VENV)/demo-installed  ## some seconds of `sameway loadtest` on each front end: every answer is right
 	$(BIN)/python -m proofs.load_smoke
 
-audit: .venv-audit/installed  ## the pinned versions against what is known of their vulnerabilities (asks a service)
-	.venv-audit/bin/pip-audit --disable-pip --no-deps -r constraints.txt
+audit: .venv-audit/installed  ## the pinned versions against what is known of their vulnerabilities; one that cannot be asked about fails too
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 .venv-audit/installed:
 	$(PYTHON) -m venv .venv-audit

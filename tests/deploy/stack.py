@@ -90,7 +90,7 @@ def _nginx(folder: Path, servers: list[str]) -> Iterator[int]:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     file, log = folder / "nginx.conf", folder / "nginx.log"
-    # Two processes of nginx are enough here, and more than one core may not be there.
+    # One process of it: the machine has others to serve.
     file.write_text(re.sub(r"worker_processes \w+", "worker_processes 1", text).replace("http {\n", f"http {{\n{paths}", 1))
     words = [tool("nginx"), "-e", str(log), "-p", str(folder), "-c", str(file)]
     checked = subprocess.run([*words, "-t"], capture_output=True, text=True)

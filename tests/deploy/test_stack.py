@@ -93,9 +93,9 @@ def test_every_rule_can_be_evaluated_and_none_fires_while_all_is_well(stack: Sta
     expected = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
     assert [rule["name"] for rule in rules()] == [rule["alert"] for rule in expected]
     assert {rule["name"]: rule.get("lastError", "") for rule in rules() if rule["health"] != "ok"} == {}
-    # Requests that are refused as wrong are half of this load, which that rule means; it waits 15 minutes.
+    # Pending may be: half of this load is refused as wrong, and a scrape may take too long on a busy machine.
     alerts = stack.prometheus.ask("alerts")["alerts"]
-    assert {alert["labels"]["alertname"] for alert in alerts} <= {"SamewayRefusing"}
+    assert {alert["labels"]["alertname"] for alert in alerts} <= {"SamewayRefusing", "SamewayDown"}
     assert [alert for alert in alerts if alert["state"] == "firing"] == []
 
 
@@ -117,14 +117,13 @@ def test_the_queries_that_judge_a_canary_are_queries(stack: Stack) -> None:
 
 def test_a_server_that_ends_is_missed(stack: Stack) -> None:
     """The last one: it ends a server."""
-    assert stack.servers[1].stop() == 0
-    until(
-        lambda: "SamewayDown" in {alert["labels"]["alertname"] for alert in stack.prometheus.ask("alerts")["alerts"]},
-        "an alert is pending",
-    )
-    (alert,) = [one for one in stack.prometheus.ask("alerts")["alerts"] if one["labels"]["alertname"] == "SamewayDown"]
-    assert alert["labels"]["instance"] == stack.servers[1].authority
-    good = stack.prometheus.query(
-        f'sum(rate(sameway_requests_total{{outcome="ok", instance="{stack.servers[0].authority}"}}[5s]))'
-    )
-    assert good[0] > 0, "nginx goes on with the other server"
+    stays, goes = stack.servers
+    assert goes.stop() == 0
+
+    def missed() -> set[str]:
+        alerts = stack.prometheus.ask("alerts")["alerts"]
+        return {one["labels"]["instance"] for one in alerts if one["labels"]["alertname"] == "SamewayDown"}
+
+    until(lambda: goes.authority in missed(), "an alert is pending")
+    other = f'sum(rate(sameway_requests_total{{outcome="ok", instance="{stays.authority}"}}[3s])) > 0'
+    until(lambda: bool(stack.prometheus.query(other)), "nginx goes on with the other server")
