@@ -7,10 +7,10 @@ FROM ${PYTHON_IMAGE} AS build
 RUN python3 -m venv --without-pip /opt/sameway
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
-# The dependencies alone, first: this layer is built anew only when they change. With what verifies signed versions.
+# The dependencies alone, first: this layer is built anew only when they change. With what verifies signed versions, and Flask.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/sameway/bin/python install --disable-pip-version-check -c constraints.txt \
-    $(python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['signing'])")
+    $(python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['signing'], *p['optional-dependencies']['flask'])")
 COPY README.md LICENSE cli.py ./
 COPY models models
 COPY training training
