@@ -118,7 +118,7 @@ class Asker(FastHttpUser):
     def _wait(self, response: Any) -> float | None:
         """Return how long the server asks to wait, None where the load is over by then. Any: Locust is not typed."""
         asked = str(response.headers.get("retry-after", ""))
-        seconds = float(asked) if asked.isdigit() else _USUAL_WAIT_SECONDS
+        seconds = float(asked) if asked.isascii() and asked.isdigit() else _USUAL_WAIT_SECONDS
         left = self.generator.plan.profile.seconds - self.generator.seconds
         return seconds if seconds < left and not self.generator.stopping else None
 

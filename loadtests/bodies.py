@@ -186,7 +186,7 @@ def golden_samples(repository: Path, model: str, version: int) -> list[Sample]:
 
 def newest_golden(repository: Path, model: str, versions: list[str]) -> list[Sample]:
     """Return the golden rows of the newest of these versions; raise RepositoryError where none is in the repository."""
-    numbers = sorted(int(version) for version in versions if version.isdigit())
+    numbers = sorted(int(version) for version in versions if version.isascii() and version.isdigit())
     if not numbers:
         raise RepositoryError(f"{model}: expected a numbered version, found {', '.join(versions) or 'none'}")
     return golden_samples(repository, model, numbers[-1])

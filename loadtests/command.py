@@ -58,8 +58,11 @@ def _run(arguments: argparse.Namespace) -> int:
         if importlib.util.find_spec("locust") is None:
             raise CannotRun("needs the package 'locust'; install it with: pip install 'sameway[loadtest]'")
         old = None if asked.compare is None else output.read(Path(asked.compare))
+        output.prepare(asked.report)
         found = _found(asked)
         output.add_comparison(found, old)
+        for line in terminal.lines(found):
+            print(line)
         written = output.write(found, asked.report)
     except (CannotRun, RepositoryError, SloError) as error:
         print(f"sameway loadtest: {error}", file=sys.stderr)
@@ -68,8 +71,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:  # before there was a load; from then on it is the load that is marked
         output.could_not_run("interrupted by Ctrl-C before there was any load", asked.report)
         raise
-    for line in terminal.lines(found):
-        print(line)
     for file in written:
         print(f"written: {file}")
     return int(found["exit_code"])

@@ -56,8 +56,10 @@ def _line(
     name: str, before: tuple[float, float] | None, now: tuple[float, float] | None, *, more: bool, drift: float
 ) -> Json | None:
     """Return one comparison of two figures with their half-widths; None where one is missing or nothing at all."""
-    if before is None or now is None or before[0] <= 0 or now[0] <= 0:
+    if before is None or now is None or before[0] == now[0] == 0:
         return None
+    if before[0] <= 0 or now[0] <= 0:
+        return _from_or_to_nothing(name, before, now, more=more)
     ratio = now[0] / before[0]
     # Relative half-widths add as independent ones do; the drift may be in any direction, and adds whole.
     half = math.hypot(before[1] / before[0], now[1] / now[0]) + drift
@@ -68,6 +70,17 @@ def _line(
     return {
         "name": name, "before": before[0], "now": now[0], "ratio": round(ratio, 4), "low": round(low, 4),
         "high": round(high, 4), "verdict": verdict, "told": told,
+    }  # fmt: skip
+
+
+def _from_or_to_nothing(name: str, before: tuple[float, float], now: tuple[float, float], *, more: bool) -> Json:
+    """Return the comparison of two figures of which one is zero: there is no ratio, and beyond its own noise it is clear."""
+    changed = abs(now[0] - before[0]) > max(before[1], now[1])
+    verdict = "within noise" if not changed else "better" if (now[0] > before[0]) == more else "worse"
+    told = f"{name}: {before[0]:.4g} → {now[0]:.4g}: {verdict}"
+    return {
+        "name": name, "before": before[0], "now": now[0], "ratio": None, "low": None, "high": None, "verdict": verdict,
+        "told": told,
     }  # fmt: skip
 
 

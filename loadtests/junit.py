@@ -22,10 +22,9 @@ def to_bytes(report: Json) -> bytes:
         suite = Xml.SubElement(suites, "testsuite", name=name, timestamp=report["made"], time=f"{run['seconds']:.3f}")
         case = Xml.SubElement(suite, "testcase", classname=name, name="answers")
         told = [f"{failure['count']} × {failure['told']}: {'; '.join(failure['examples'])}" for failure in run["failures"]]
-        about_failures = any(term["objective"].startswith(("errors", "wrong", "refused")) for term in run["slo"])
         if run["verdict"] in (INVALID, INTERRUPTED) or run["stopped"]:
             _problem(case, "error", "\n".join([run["stopped"] or "the generator was saturated", *run["remarks"]]))
-        elif not run["totals"]["requests"] or (told and not about_failures):
+        elif not run["totals"]["requests"] or run["unexcused"]:
             _problem(case, "failure", "\n".join([of_answers(run["totals"]), *told]))
         for judged in run["slo"]:
             case = Xml.SubElement(suite, "testcase", classname=name, name=judged["objective"])

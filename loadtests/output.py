@@ -10,6 +10,18 @@ from loadtests.server import CannotRun
 JSON, HTML, JUNIT = "report.json", "report.html", "junit.xml"
 
 
+def prepare(folder: str | None) -> None:
+    """Make sure, before a load, that its report can be written, and take an earlier one away; raise CannotRun."""
+    if folder is None:
+        return
+    _write(Path(folder), {JUNIT: junit.could_not_run("the load has not come to its end")})
+    for name in (JSON, HTML):
+        try:
+            (Path(folder) / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise CannotRun(f"report: cannot replace {folder}/{name}: {error.strerror or error}") from error
+
+
 def write(report: Json, folder: str | None) -> list[Path]:
     """Write the report in every form; return the files. Raise CannotRun where that is impossible."""
     if folder is None:

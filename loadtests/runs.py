@@ -31,9 +31,13 @@ def headers(asked: Options) -> dict[str, str]:
     if asked.key_file is None:
         return {}
     try:
-        return {"authorization": f"Bearer {Path(asked.key_file).read_text(encoding='utf-8').strip()}"}
+        key = Path(asked.key_file).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise CannotRun(f"key-file: expected a file with an API key, found {asked.key_file}: {error}") from error
+    if not key or not key.isascii() or not key.isprintable():
+        # Without a word of what is in it: this is printed, and goes into reports.
+        raise CannotRun(f"key-file: expected one line of printable ASCII, found something else in {asked.key_file}")
+    return {"authorization": f"Bearer {key}"}
 
 
 def objectives(asked: Options) -> tuple[slo.Objective, ...]:

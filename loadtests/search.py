@@ -18,7 +18,7 @@ from loadtests.calibration import Speed, calibrate, drift
 from loadtests.capacity import Estimate, Trial
 from loadtests.plan import Plan
 from loadtests.shapes import make
-from loadtests.slo import Objective, judge, latency_limit
+from loadtests.slo import Objective, judge, latency_limit, unexcused
 
 #: Arrivals that a trial must have at least, so that its percentiles are of something.
 _FEWEST = 150
@@ -114,6 +114,8 @@ def find(
         near = one if trial["kept"] else near
         trials = _telling(told)
         _progress(trial, len(told))
+        if one.stopped is not None:
+            return Found(told, None, f"the search has ended, as {one.stopped}", speeds, near=near)
         if (why := _enough(trials, told, budget)) is not None:
             return _ended(trials, told, speeds, near, why)
 
@@ -149,7 +151,8 @@ def _told(load: process.Load, rate: float, objectives: tuple[Objective, ...], *,
     before = float(((seen.ended["meant"] < seen.start) & (ended > seen.start)).sum())
     room = 3 * math.sqrt(max(1, len(seen.records))) + _BEHIND * len(seen.records)
     stable = backlog - before <= room
-    kept = len(seen.records) > 0 and stable and all(one.kept for one in judged)
+    told_of = len(seen.records) > 0 and not unexcused(objectives, seen)
+    kept = told_of and stable and all(one.kept for one in judged)
     limit = latency_limit(objectives)
     late = limit is not None and (generator["lag_p95_ms"] or 0.0) > _LATE * limit * 1000
     server = load.metrics.to_json([traffic.model for traffic in load.plan.traffic], seen.start, seen.end)

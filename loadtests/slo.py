@@ -27,6 +27,14 @@ _UNITS = {
 }  # fmt: skip
 
 
+#: Metrics that are shares of requests: which kinds of failure each counts.
+FAILURES = {
+    "errors": tuple(kind for kind in Kind if kind != Kind.RIGHT),
+    "wrong": WRONG,
+    "refused": (Kind.REFUSED,),
+}
+
+
 class SloError(ValueError):
     """An objective cannot be read; the message names the term, what is expected and what was found."""
 
@@ -54,8 +62,7 @@ class Objective:
             return float(getattr(seconds, self.metric)()) if len(seconds) else float("nan")
         if self.metric in ("goodput", "throughput"):
             return float(figures(seen)[self.metric] or 0.0)
-        kinds = {"errors": tuple(kind for kind in Kind if kind != Kind.RIGHT), "wrong": WRONG, "refused": (Kind.REFUSED,)}
-        return seen.share(*kinds[self.metric])
+        return seen.share(*FAILURES[self.metric])
 
     def kept(self, value: float) -> bool:
         """Tell whether a value keeps it; what could not be measured keeps nothing."""
@@ -108,10 +115,24 @@ def parse(text: str) -> tuple[Objective, ...]:
             number = float(match["number"])
         except ValueError:
             raise SloError(f"slo: {metric}: expected a number, found {match['number']!r}") from None
-        if metric == "p0" or number < 0:
+        if number < 0 or (metric not in _UNITS and float(metric[1:]) <= 0):
             raise SloError(f"slo: expected a percentile above 0, found {metric!r}")
         found.append(Objective(term.strip(), metric, match["sign"], number * units[unit]))
     return tuple(found)
+
+
+def unexcused(objectives: tuple[Objective, ...], seen: Window) -> float:
+    """Return the share of requests that failed in a way of which no objective says how much of it is allowed.
+
+    Where no answer at all is right none of them is excused: a load that nobody answered has shown nothing.
+    """
+    if not len(seen.records):
+        return 0.0
+    if not seen.right.any():
+        return 1.0
+    spoken_of = {kind for one in objectives for kind in FAILURES.get(one.metric, ())}
+    others = [kind for kind in FAILURES["errors"] if kind not in spoken_of]
+    return seen.share(*others) if others else 0.0
 
 
 def judge(objectives: tuple[Objective, ...], seen: Window) -> tuple[Judged, ...]:

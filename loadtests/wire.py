@@ -44,7 +44,7 @@ def decode(body: bytes, json_length: str | None) -> tuple[dict[str, Any], dict[s
     """Return an answer's JSON, and its outputs by name as datatype and array; raise WireError. Any: a stranger's JSON."""
     rest = b""
     if json_length is not None:
-        if not json_length.isdigit() or int(json_length) > len(body):
+        if not (json_length.isascii() and json_length.isdigit()) or int(json_length) > len(body):
             raise WireError(f"{JSON_LENGTH}: expected 0 to {len(body)}, found {json_length[:40]!r}")
         body, rest = body[: int(json_length)], body[int(json_length) :]
     try:

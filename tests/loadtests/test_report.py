@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loadtests import chart, junit, output, report, report_html, terminal
-from loadtests.compare import compare, variants
+from loadtests.compare import _line, compare, variants
 from loadtests.figures import empty
 from loadtests.records import Kind
 from loadtests.server import CannotRun
@@ -142,3 +142,21 @@ def test_charts_of_nothing_are_nothing_and_of_one_point_a_dot() -> None:
     assert "<circle" in chart.lines("t", "x", "y", [("a", [(1.0, 2.0)])])
     assert "&lt;b&gt;" in chart.lines("<b>", "x", "y", [("a", [(1.0, 2.0), (2.0, float("nan"))])])
     assert chart.bars("t", "x", "y", [("1", 0.0), ("2", 3.0)]).count("<rect") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now", "more", "verdict"),
+    [
+        ("errors", 0.0, 0.2, False, "worse"),
+        ("errors", 0.2, 0.0, False, "better"),
+        ("goodput", 7000.0, 0.0, True, "worse"),
+        ("errors", 0.0, 0.001, False, "within noise"),
+    ],
+)
+def test_a_figure_that_was_nothing_or_has_become_so_is_compared_too(
+    name: str, before: float, now: float, more: bool, verdict: str
+) -> None:
+    line = _line(name, (before, 0.002), (now, 0.002), more=more, drift=0.5)
+    assert line is not None
+    assert line["verdict"] == verdict
+    assert _line(name, (0.0, 0.0), (0.0, 0.0), more=more, drift=0.5) is None

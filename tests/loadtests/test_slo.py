@@ -5,7 +5,7 @@ import pytest
 
 from loadtests.figures import Window, window
 from loadtests.records import Kind
-from loadtests.slo import Objective, SloError, judge, latency_limit, parse
+from loadtests.slo import Objective, SloError, judge, latency_limit, parse, unexcused
 from tests.loadtests.synthetic import START, records
 
 
@@ -92,4 +92,23 @@ def test_the_strictest_latency() -> None:
 )
 def test_what_cannot_be_read_is_named(text: str, told: str) -> None:
     with pytest.raises(SloError, match=told):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("p99<1s", 0.5), ("wrong<=1%", 0.25), ("refused<50%", 0.25), ("refused<50%,wrong<1%", 0.0), ("errors<99%", 0.0)],
+)
+def test_an_objective_excuses_the_failures_that_it_speaks_of_and_no_others(text: str, share: float) -> None:
+    assert unexcused(parse(text), seen(right=50, wrong=25, refused=25)) == pytest.approx(share)
+
+
+def test_where_nothing_is_right_nothing_is_excused() -> None:
+    assert unexcused(parse("errors<=100%"), seen(right=0, refused=5)) == 1.0
+    assert unexcused(parse("errors<=100%"), seen(right=0)) == 0.0
+
+
+@pytest.mark.parametrize("text", ["p0<5ms", "p0.0<5ms", "p00<5ms"])
+def test_a_percentile_is_above_zero(text: str) -> None:
+    with pytest.raises(SloError, match="above 0"):
         parse(text)
