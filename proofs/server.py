@@ -166,7 +166,7 @@ class Server:
 
     def clients_of(self, pid: int) -> set[int]:
         """Return the ports at the other end of the connections that one of its processes has accepted."""
-        sockets = {str(path.readlink()) for path in _descriptors(pid)}
+        sockets = set(_descriptors(pid))
         lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
         found = ((line.split()[1], line.split()[2], f"socket:[{line.split()[9]}]") for line in lines)
         ours = f":{self.port:04X}"
@@ -240,11 +240,11 @@ def _status(pid: int, name: str) -> int:
     return int(next(line for line in status.splitlines() if line.startswith(f"{name}:")).split()[1])
 
 
-def _descriptors(pid: int) -> Iterator[Path]:
-    """Yield a process's descriptors, without those that go while they are being looked at."""
+def _descriptors(pid: int) -> Iterator[str]:
+    """Yield what a process's descriptors are of, without those that go while they are being looked at."""
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        if path.is_symlink():
-            yield path
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield str(path.readlink())
 
 
 @contextlib.contextmanager

@@ -182,6 +182,15 @@ class Connection:
         self._received += data
 
 
+def descriptors(pid: int) -> set[str]:
+    """Return what a process's descriptors are of, without those that go while they are being looked at."""
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.add(str(path.readlink()))
+    return found
+
+
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
     """Return an HTTP request as bytes."""
     lines = [f"{method} {path} HTTP/1.1", "host: test", *headers]

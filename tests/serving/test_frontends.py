@@ -13,7 +13,7 @@ import pytest
 
 from tests import toys
 from tests.serving.desk import infer_body
-from tests.serving.live import Answer, LiveServer, request
+from tests.serving.live import Answer, LiveServer, descriptors, request
 
 FRONT_ENDS = ("fastapi", "flask")
 
@@ -66,7 +66,7 @@ def processes_of(connections: list[socket.socket], server: LiveServer) -> dict[i
     """Return which process has each connection, by its client's port."""
     owners = {}
     for name, pid in pids(server).items():
-        links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
+        links = descriptors(pid)
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             words = line.split()
             if f"socket:[{words[9]}]" in links and words[1].endswith(f":{server.port:04X}"):

@@ -10,7 +10,7 @@ from serving.counters import Counters
 from serving.spread import Spread
 from tests import toys
 from tests.serving import certificates
-from tests.serving.live import LiveServer
+from tests.serving.live import LiveServer, descriptors
 
 
 class Clock:
@@ -118,7 +118,7 @@ def connected(server: LiveServer, count: int) -> Iterator[None]:
 
 def held(server: LiveServer, pid: int) -> int:
     """Return how many connections a process has."""
-    links = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
+    links = descriptors(pid)
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     ours, established = f":{server.port:04X}", "01"
     return sum(line[1].endswith(ours) and line[3] == established and f"socket:[{line[9]}]" in links for line in lines)
