@@ -87,7 +87,7 @@ def run(
     assigned = re.fullmatch(r"(\w+)=\$\((.*)\)", command)
     given = string.Template(assigned[2] if assigned else command).safe_substitute(variables)
     words = shlex.split(given.replace("8000", str(port)).replace("9000", str(management)))
-    if words[0] in ("sameway", "pytest"):
+    if words[0] in ("sameway", "pytest", "python"):
         words[0] = str(Path(sys.executable).with_name(words[0]))
     if "serve" in words[:2]:
         server = subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL, env=environment)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests.benchmark import fastapi_by_hand, flask_by_hand, sameway
+from loadtests.benchmark import behind_nginx, fastapi_by_hand, flask_by_hand, sameway
 from loadtests.benchmark.peers import sides as peers
 from loadtests.benchmark.side import Absent, CannotRun, Side
 
@@ -21,6 +21,8 @@ def gather(
     """
     by_hand = [fastapi_by_hand.side(workers=1), fastapi_by_hand.side(workers=2), flask_by_hand.side(workers=2)]
     found, absent = sameway.sides()
+    balanced, unbalanced = behind_nginx.sides()
+    found, absent = [*found, *balanced], [*absent, *unbalanced]
     if against is not None:
         if not (against / "cli.py").is_file():
             raise CannotRun(f"--against: expected a checkout of this project, found {against}")

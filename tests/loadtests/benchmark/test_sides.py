@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.benchmark import bare_asgi, fastapi_by_hand, flask_by_hand, model, sameway, tree
+from loadtests.benchmark import bare_asgi, behind_nginx, fastapi_by_hand, flask_by_hand, model, sameway, tree
 from loadtests.benchmark.peers import sides as peers
 from loadtests.benchmark.peers.environments import FOLDER
 from loadtests.benchmark.process import Running, running
@@ -26,6 +26,7 @@ SIDES = (
     bare_asgi.side(),
     fastapi_by_hand.side(workers=1),
     flask_by_hand.side(workers=1),
+    *behind_nginx.sides()[0],
 )
 
 
