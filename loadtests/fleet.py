@@ -6,8 +6,8 @@
 
 What one server carries has been measured: the processor time of a request (`python -m loadtests.benchmark compare`), or the
 capacity that `sameway loadtest --find-capacity` found, of which the lower end of the interval counts. By the utilization law
-a server of c cores, whose requests take s seconds of one, is busy for a share λs / c of the time; it is planned for `--busy`,
-since waiting grows as 1 / (1 − busy). See docs/scaling.md.
+a server of c cores, whose requests take s seconds of one, is busy for a share λs / c of the time; it is planned for a part
+of it (`--busy`), since waiting grows as 1 / (1 − busy). See docs/scaling.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The arithmetic of fleets, held against trying every number of servers; what it reads; and the tables of docs/scaling.md."""
+"""The arithmetic of fleets, beside trying every number of servers; what it reads; and the tables of docs/scaling.md."""
 
 import json
 import re
