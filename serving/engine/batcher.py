@@ -12,33 +12,13 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from functools import partial
 
-from serving.engine.admission import ServiceRate, remaining, retry_after, starts_in
-from serving.engine.answer import Answer
+from serving.engine.admission import retry_after
+from serving.engine.entry import Entry, expire
+from serving.engine.forecast import Forecast
 from serving.errors import DeadlineExceeded, ModelNotReady, Overloaded
-from serving.request import InferRequest, InferResponse
 
 #: So many batches must have been measured before a version is known to be cheap: the first ones of a process are slow.
 _KNOWN_BATCHES = 16
-
-
-class Entry:
-    """One request in the waiting room.
-
-    Its company must share `shape`; a smaller `priority` goes first; `deadline` is a time of time.monotonic.
-    """
-
-    __slots__ = ("begins", "deadline", "future", "line", "priority", "queued", "request", "rows")
-
-    def __init__(self, request: InferRequest, *, rows: int, shape: Hashable, deadline: float, priority: int = 0) -> None:
-        self.request = request
-        self.rows = rows
-        self.line = (priority, shape)
-        self.priority = priority
-        self.deadline = deadline
-        self.queued = 0.0
-        #: When its batch was expected to begin; infinite before anything was measured.
-        self.begins = math.inf
-        self.future: Answer[InferResponse] = Answer()
 
 
 class Batcher:
@@ -56,12 +36,10 @@ class Batcher:
         #: Rows waiting per priority.
         self._levels: dict[int, int] = {}
         self._closed = False
-        self._rate = ServiceRate(batch_rows)
-        # Instances that wait for a batch. By the thread that took it: when a batch that is being run should end, and when
-        # it would have ended if it had begun as was expected when its oldest entry came.
+        self._forecast = Forecast(batch_rows)
+        self._rate = self._forecast.rate
+        #: Instances that wait for a batch.
         self._idle = 0
-        self._ends: dict[int, float] = {}
-        self._foretold: dict[int, float] = {}
 
     def rows(self) -> int:
         """Return the number of rows waiting."""
@@ -80,9 +58,10 @@ class Batcher:
             if self._closed:
                 raise ModelNotReady("the model is being unloaded", retry_after_seconds=1)
             if self._rows + entry.rows > self._queue_rows:
+                batches = math.ceil(self._rows / self._rate.fill)
                 raise Overloaded(
                     f"the queue is full: {self._rows} of {self._queue_rows} rows wait",
-                    retry_after_seconds=retry_after(self._starts_in(math.ceil(self._rows / self._rate.fill), now)),
+                    retry_after_seconds=retry_after(self._forecast.starts_in(batches, idle=self._idle, now=now)),
                 )
             self._admit(entry, now)
             self._rows += entry.rows
@@ -107,8 +86,7 @@ class Batcher:
         taker = threading.get_ident()
         while True:
             with self._ready:
-                self._ends.pop(taker, None)
-                self._foretold.pop(taker, None)
+                self._forecast.leave(taker)
                 while (wait := self.due_in(time.monotonic())) is None or wait > 0:
                     if wait is None and self._closed:
                         return None
@@ -121,7 +99,7 @@ class Batcher:
                     self._begin(batch, taker, now)
                 if self._rows:
                     self._ready.notify()  # what is left may be due for another idle instance
-            _expire(expired)
+            expire(expired)
             if batch:
                 return batch
 
@@ -135,9 +113,8 @@ class Batcher:
             if self.due_in(now) == 0 and sum(entry.rows for entry in self._next_line(now)) >= self._batch_rows:
                 batch, expired = self._take_line(now)
             if batch:
-                # Behind the other; see `finished`.
-                self._ends[-taker] = self._ends.get(taker, now) + self._rate.seconds(sum(entry.rows for entry in batch))
-        _expire(expired)
+                self._forecast.begin_behind(taker, sum(entry.rows for entry in batch), now)
+        expire(expired)
         return batch
 
     def take_now(self) -> list[Entry]:
@@ -150,15 +127,14 @@ class Batcher:
                 batch, expired = self._take_line(now)
                 if batch:
                     self._begin(batch, threading.get_ident(), now)
-        _expire(expired)
+        expire(expired)
         return batch
 
     def leave(self) -> bool:
         """End what `take_now` began; tell whether anybody waits."""
         taker = threading.get_ident()
         with self._lock:
-            self._ends.pop(taker, None)
-            self._foretold.pop(taker, None)
+            self._forecast.leave(taker)
             return self._rows > 0
 
     def wake(self) -> None:
@@ -203,15 +179,7 @@ class Batcher:
     def finished(self, rows: int, seconds: float) -> None:
         """Tell how long a batch has kept its instance, which calls this; admission and Retry-After are computed from it."""
         with self._ready:
-            foretold = self._foretold.get(threading.get_ident(), math.inf)
-            if foretold < math.inf:
-                self._rate.observe_end(time.monotonic() - foretold)
-            self._rate.observe(rows, seconds)
-            taker = threading.get_ident()
-            # One that was taken behind it runs now.
-            if (following := self._ends.pop(-taker, None)) is not None:
-                self._ends[taker] = following
-                self._foretold.pop(taker, None)
+            self._forecast.finished(threading.get_ident(), rows, seconds, time.monotonic())
 
     def close(self) -> None:
         """Refuse new entries; those waiting are still taken."""
@@ -275,26 +243,25 @@ class Batcher:
         rows = sum(entry.rows for entry in batch)
         if self._rows:
             self._rate.observe_fill(rows)
-        self._ends[taker] = now + self._rate.seconds(rows)
-        # By the rows it has: those that joined the oldest later have delayed nothing that was promised to them.
-        self._foretold[taker] = batch[0].begins + self._rate.seconds(rows)
+        self._forecast.begin(taker, rows, batch[0].begins, now)
 
     def _admit(self, entry: Entry, now: float) -> None:
         """Raise Overloaded unless the entry can be answered by its deadline; who finds an instance free always can."""
         rate = self._rate
         if not rate.known:
             return
-        if not self._rows and (self._idle or not self._ends):
+        if not self._rows and (self._idle or self._forecast.nothing_runs):
             entry.begins = now + self._delay_seconds
             return
-        if self._surely_in_time(entry, now):
+        # The usual case: so much time that it need not be estimated how much it takes.
+        if self._forecast.at_worst(self._rows, now) + self._delay_seconds <= entry.deadline - now:
             return
         # Those of a worse priority wait for this one. Levels stay once they were used; there are at most a hundred.
         levels = self._levels
         only = len(levels) == 1 and entry.priority in levels
         ahead = self._rows if only else sum(rows for level, rows in levels.items() if level <= entry.priority)
         batches = int(ahead / rate.fill)
-        begins = self._starts_in(batches, now)
+        begins = self._forecast.starts_in(batches, idle=self._idle, now=now)
         if batches:
             # By the time a whole batch has gone before it, its own will be full too.
             own = rate.seconds(rate.fill)
@@ -308,33 +275,6 @@ class Batcher:
                 retry_after_seconds=retry_after(takes - left),
             )
         entry.begins = now + begins
-
-    def _surely_in_time(self, entry: Entry, now: float) -> bool:
-        """Tell whether an entry has so much time that it need not be estimated how much it takes: the usual case.
-
-        It has if one instance alone could run all that waits, whatever its priority, in batches that take as long as full
-        ones, once all that runs has ended, and then a batch for the entry.
-        """
-        rate = self._rate
-        longest = 0.0
-        for end in self._ends.values():
-            longest = max(longest, remaining(end, now))
-        batches = self._rows / rate.fill + 2.0
-        takes = longest + batches * rate.seconds(self._batch_rows) + self._delay_seconds + rate.reserve_seconds
-        return takes <= entry.deadline - now
-
-    def _starts_in(self, batches: int, now: float) -> float:
-        """Return after how long the batch behind so many others begins."""
-        busy = [0.0] * self._idle
-        busy += [remaining(end, now) for end in self._ends.values()]
-        return starts_in(batches, busy, self._rate.seconds(self._rate.fill))
-
-
-def _expire(entries: list[Entry]) -> None:
-    """Tell those whose deadline has passed so."""
-    for entry in entries:
-        if entry.future.set_running_or_notify_cancel():
-            entry.future.set_exception(DeadlineExceeded("the deadline passed while the request waited in the queue"))
 
 
 def _precedence(line: OrderedDict[Entry, None]) -> tuple[int, float]:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from models.tensors import Signature, Tensors
 from serving.backends.base import DeviceLost, Session
 from serving.engine.batch import check_outputs, join, split
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.errors import DeadlineExceeded, InferenceFailed, ServingError
 from serving.metrics import Series
 from serving.request import InferResponse, Timings

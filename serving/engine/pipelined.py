@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from models.tensors import Tensors
 from serving.backends.base import PipelinedSession
 from serving.engine.batch import check_outputs, join, split
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.engine.instance import Identity, Instance
 from serving.errors import ServingError
 from serving.metrics import Series

@@ -16,7 +16,8 @@ from models.tensors import Signature, SignatureError, Tensors, rows_of
 from serving.backends.base import PREFERENCE, Backend, BackendError, PipelinedSession, Session, SteadySession, backend_for
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.engine.instance import Identity, Instance
 from serving.engine.pipelined import PipelinedInstance
 from serving.engine.replay import replay, replay_content

@@ -16,9 +16,10 @@ import numpy as np
 import cli
 from models.tensors import Array, Tensors, rows_of
 from serving.backends.onnx import OnnxSession
-from serving.engine import batch, batcher, instance
+from serving.engine import batch, instance
+from serving.engine import entry as entry_module
 from serving.engine.answer import Answer
-from serving.engine.batcher import Entry
+from serving.engine.entry import Entry
 from serving.engine.instance import Instance
 from serving.protocols.waiting import Waiting
 from serving.request import InferResponse, Timings
@@ -94,7 +95,7 @@ def resolved_twice() -> None:
         last[self] = right
         return right
 
-    _replace(batcher, "Answer", Forgiving)
+    _replace(entry_module, "Answer", Forgiving)
     _replace(Instance, "_response", response)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Hashable, Iterator
 import numpy as np
 import pytest
 
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.errors import DeadlineExceeded, ModelNotReady, Overloaded
 from serving.request import InferRequest
 
@@ -260,7 +261,7 @@ def test_a_batch_that_does_not_end_is_not_believed_to_end_at_once() -> None:
     room.finished(1, 0.001)
     filled(room, entry())
     assert room.take() is not None
-    room._ends = dict.fromkeys(room._ends, time.monotonic() - 3.0)  # it should have ended three seconds ago
+    room._forecast._ends = dict.fromkeys(room._forecast._ends, time.monotonic() - 3.0)
     with pytest.raises(Overloaded, match=r"would take 3\.\d+ s"):
         room.put(entry(expires_in=2.0))
     room.put(entry(expires_in=4.0))
@@ -270,7 +271,7 @@ def test_a_batch_that_does_not_end_is_not_believed_to_end_at_once() -> None:
 def test_several_busy_instances_share_what_waits() -> None:
     room = batcher(batch_rows=1, queue_rows=100)
     room.finished(1, 1.0)
-    room._ends = dict.fromkeys(range(4), time.monotonic())
+    room._forecast._ends = dict.fromkeys(range(4), time.monotonic())
     filled(room, *[entry() for _ in range(8)])
     room.put(entry(expires_in=3.5))
     with pytest.raises(Overloaded):
@@ -289,7 +290,7 @@ def test_a_reserve_that_lets_nobody_wait_is_given_up_by_those_who_need_not() -> 
     for _ in range(30):  # each finds the room empty and is served at once
         assert room.take() is not None
         room.finished(1, 0.01)
-        room._ends.clear()
+        room._forecast._ends.clear()
         filled(room, entry())
     room.put(entry(expires_in=0.06))
 
@@ -314,7 +315,7 @@ def test_batches_that_cannot_be_filled_are_not_counted_as_full() -> None:
         filled(room, entry(3), entry(3))
         assert room.take() is not None
         assert room.take() is not None
-    room._ends.clear()
+    room._forecast._ends.clear()
     filled(room, *[entry(3) for _ in range(8)])
     with pytest.raises(Overloaded):
         room.put(entry(3, expires_in=7.5))  # behind eight batches of three rows, not six of four

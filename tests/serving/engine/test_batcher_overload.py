@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from serving.engine import batcher
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.errors import Overloaded
 from serving.request import InferRequest
 
@@ -58,8 +59,8 @@ def overload(
                 tally.good += sum(one.deadline >= clock.now for one in running)
                 tally.late += sum(one.deadline < clock.now for one in running)
                 running = []
-                room._ends.clear()
-                room._foretold.clear()
+                room._forecast._ends.clear()
+                room._forecast._foretold.clear()
             for one in [one for line in room._lines.values() for one in line if one.deadline <= clock.now]:
                 one.future.cancel()  # as a front end does
                 tally.late += 1

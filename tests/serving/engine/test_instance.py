@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from models.tensors import Tensors
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.engine.instance import Identity, Instance
 from serving.errors import DeadlineExceeded, InferenceFailed, ModelNotReady, ServingError
 from serving.metrics import Metrics

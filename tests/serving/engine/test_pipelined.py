@@ -12,7 +12,8 @@ import pytest
 from models.tensors import Array, Tensors
 from serving.backends.base import DeviceLost
 from serving.engine.answer import Answer
-from serving.engine.batcher import Batcher, Entry
+from serving.engine.batcher import Batcher
+from serving.engine.entry import Entry
 from serving.engine.instance import Identity
 from serving.engine.pipelined import PipelinedInstance
 from serving.errors import InferenceFailed, ModelNotReady
