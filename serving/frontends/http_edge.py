@@ -3,7 +3,7 @@
 - Every deadline and every limit of a connection: headers, body, silence, a reader that does not read (deadlines.py);
   sizes and counts.
 - Framing that two parsers could read differently is refused: no Host or two, any Transfer-Encoding but chunked (framing.py).
-- An error here is answered like every other, `{"error": …}`, and never before the answers of requests sent earlier.
+- An error here is answered like every other, and never before the answers of requests sent earlier (refusing_edge.py).
 - A wish to upgrade to another protocol (Java's client has one for HTTP/2 by default) is passed over, as RFC 9110,
   section 7.8 allows. httptools takes what follows such a request for the other protocol: its body would be lost, or
   read as the next request.
@@ -22,14 +22,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from serving.errors import MalformedRequest, RequestTimeout, ServerBusy, ServingError, UriTooLong
-from serving.frontends.asgi import LEAVING, MANAGEMENT, REFUSAL
+from serving.errors import MalformedRequest, ServerBusy, ServingError, UriTooLong
+from serving.frontends.asgi import LEAVING, MANAGEMENT
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.errand import Errand
-from serving.frontends.errand_edge import ErrandEdge
-from serving.frontends.framing import check_head, farewell, head_too_large, head_without_upgrade
+from serving.frontends.framing import check_head, head_too_large, head_without_upgrade
 from serving.frontends.head import plain
 from serving.frontends.lingering import Lingering, unread
+from serving.frontends.refusing_edge import RefusingEdge
 from serving.frontends.shared import Process
 from serving.limits import Limits
 
@@ -37,7 +37,7 @@ from serving.limits import Limits
 _FAREWELL_SECONDS = 0.1
 
 
-class HttpEdge(ErrandEdge):
+class HttpEdge(RefusingEdge):
     """One connection."""
 
     def __init__(
@@ -52,18 +52,11 @@ class HttpEdge(ErrandEdge):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop, process=process)
         self._limits = limits
-        self._held = process.held
         self._most_headers = limits.header_count
-        self._held_here = 0
         self._on_leaving: Callable[[], None] | None = None
-        # Where the parser is: inside a request's head, or its body, or between two requests.
-        self._in_head = self._in_body = False
         #: Bytes since the last of a body.
         self._head_bytes = 0
         self._messages = 0
-        # Why the bytes are refused that the parser is reading, and the answer once it is its turn.
-        self._refusal: ServingError | None = None
-        self._farewell: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
@@ -271,61 +264,6 @@ class HttpEdge(ErrandEdge):
 
     def _upgrading(self) -> bool:
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
-
-    def _raise(self, error: ServingError) -> None:
-        """Stop the parser from within a callback; `_parse` goes on from here."""
-        self._refusal = error
-        raise httptools.HttpParserError(str(error))
-
-    def _refuse(self, error: ServingError) -> None:
-        """Answer the request being read with an error and end the connection, after the answers that are due before."""
-        self._deadlines.arrive(None)
-        # Between two requests the list is that of the one before, and before the first there is none.
-        headers = plain(self.headers or ()) if self._in_head or self._in_body else ()
-        self._farewell = farewell(error, self._process.request_ids, headers)
-        unfinished = self.cycle is not None and self._in_body and self.cycle.more_body
-        if unfinished:
-            self._abandon_unfinished(error)
-        if self._answered():
-            self._say_farewell()
-
-    def _abandon_unfinished(self, error: ServingError) -> None:
-        """Take the request whose body will never be whole away from the application, and tell it why."""
-        waiting = [entry for entry in self.pipeline if entry[0] is self.cycle]
-        if waiting:
-            self.pipeline.remove(waiting[0])
-            return
-        if isinstance(self.cycle, Errand):
-            self.cycle.leave(error)
-            return
-        if self.cycle.response_started:
-            self._farewell = b""  # its answer has gone out already: nothing more may follow it
-        extensions: Any = self.cycle.scope["extensions"]  # Any: what `on_message_begin` has made
-        extensions[REFUSAL] = error
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
-
-    def _answered(self) -> bool:
-        """Tell whether every request that was read whole has its answer."""
-        active = self._active
-        return not self.pipeline and (active is None or active.response_complete or active.disconnected)
-
-    def _say_farewell(self) -> None:
-        self._release()
-        if self._farewell and not self.transport.is_closing():
-            self.transport.write(self._farewell)
-        self.transport.close()
-
-    def _too_slow(self, part: str) -> None:
-        if self.flow.read_paused:  # by us, as an answer is due before
-            self._deadlines.arrive(self._deadlines.arriving)
-            return
-        self._refuse(RequestTimeout(f"the request's {part} did not arrive in time"))
-
-    def _release(self) -> None:
-        """Hold no bytes any more: every body received has been answered."""
-        self._held.size -= self._held_here
-        self._held_here = 0
 
     def _reads_on(self) -> bool:
         """Tell whether the client is still sending a request when the connection is closed by us."""
