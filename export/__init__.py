@@ -6,6 +6,8 @@
 
 from typing import TYPE_CHECKING
 
+from models import quiet  # noqa: F401 - before any module here imports ONNX Runtime
+
 if TYPE_CHECKING:
     from export.python_api import export_model
 

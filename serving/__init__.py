@@ -4,3 +4,5 @@
 
 Front ends move bytes, protocols give them meaning, the engine batches and answers, backends run artifacts.
 """
+
+from models import quiet  # noqa: F401 - before any module here imports ONNX Runtime
