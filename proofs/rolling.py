@@ -52,7 +52,7 @@ def prove(program: str, *, restarts: int) -> list[Verdict]:
         stack.callback(lambda: [server.kill() for server in servers if server.process.poll() is None])
         for server in servers:
             server.ready()
-        port = stack.enter_context(_proxy(program, Path(folder), [server.port for server in servers]))
+        port = stack.enter_context(proxy(program, Path(folder), [server.port for server in servers]))
         codes: list[int] = []
         outcomes = asyncio.run(_roll(servers, port, codes, restarts=restarts))
         complaints = _complaints(Path(folder) / _LOG)
@@ -91,7 +91,7 @@ async def _roll(servers: list[Server], port: int, codes: list[int], *, restarts:
 
 
 @contextlib.contextmanager
-def _proxy(program: str, folder: Path, ports: list[int]) -> Iterator[int]:
+def proxy(program: str, folder: Path, ports: list[int]) -> Iterator[int]:
     """Run nginx in front of these ports until the block ends, and give its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])

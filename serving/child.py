@@ -4,6 +4,7 @@ It inherits descriptors and nothing else: its end of a link, over which the firs
 sockets it listens on, the shared counters, and a door for connections with other processes.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -52,6 +53,16 @@ class Child:
         """Return what it is called in the log."""
         return f"{self.role.name}={self.number}"
 
+    def wait(self) -> float:
+        """Wait for its end; return the processor time that it took, in seconds."""
+        seconds = 0.0
+        with contextlib.suppress(ChildProcessError, OSError):  # somebody else has reaped it
+            # Until it is reaped the kernel knows what it took.
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+            seconds = _cpu_seconds(self.process.pid)
+        self.process.wait()
+        return seconds
+
     def close(self) -> None:
         """Close what led to it, once it has ended."""
         self.link.close()
@@ -80,6 +91,12 @@ def start(role: Role, number: int, settings: Settings, inherited: Sequence[int],
         told = settings.model_dump(mode="json", exclude={"tls_key_password"})
         child.link.send(number=number, door=their_door.fileno(), settings=told, **facts)
     return child
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and its threads, user's and system's: proc_pid_stat(5), fields 14 and 15."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -9,39 +9,26 @@ floats; what they mean is said in metrics.py.
 """
 
 import contextlib
-import json
 import mmap
 import os
-import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-#: Float64 in one block: the figures of one version fit, and of 256 sizes of batches.
-NUMBERS = 1536
+from serving.block_bytes import BLOCK_BYTES, HEADER_BYTES, TRIES, BlockBytes, Facts, floats
+
 #: Versions, and models, that one process can have open at once.
 BLOCKS = 1024
 
-_HEADER_BYTES = 4096
-_FACTS_BYTES = 4096
-_BLOCK_BYTES = _FACTS_BYTES + NUMBERS * 8
 #: Untouched pages take no memory: of the 16 MiB a region could have, those blocks are there that are used.
-_REGION_BYTES = _HEADER_BYTES + BLOCKS * _BLOCK_BYTES
-#: The facts lie in two places, of which a number tells the one that holds: whoever is killed while it writes the other
-#: leaves the facts as they were. Each is a length and so many bytes.
-_TURN, _LENGTH = struct.Struct("=Q"), struct.Struct("=Q")
-_SLOT_BYTES = (_FACTS_BYTES - _TURN.size) // 2
-
-#: How often something is looked at that changes in this very moment, which takes microseconds.
-_TRIES = 100
+_REGION_BYTES = HEADER_BYTES + BLOCKS * BLOCK_BYTES
 
 # The numbers of a region's header. That of moves is odd while counts move from one block to another; that of connections
-# is one more than are open, and 0 where the process takes none; the last is 1 while one is expected that has yet to load.
-_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS, _LOADING = range(6)
-
-Facts = Mapping[str, Any]  # Any: JSON
+# is one more than are open, of `most`, and 0 where the process takes none; that of loading is 1 while one is expected that
+# has yet to load. The last three are of the processes that have had the region: how many ended, their processor time in
+# seconds, and how many of them ended without being told to.
+_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS, _MOST, _LOADING, _ENDED, _ENDED_CPU, _REPLACED = range(10)
 
 
 class OutOfBlocks(Exception):
@@ -82,8 +69,8 @@ class Counters:
         """Yield every block of every region; counts that move between two blocks of a region are seen in one of them."""
         for number in range(self.regions):
             memory = self._part(number)
-            header = _floats(memory, 0, _HEADER_BYTES)
-            for _ in range(_TRIES):
+            header = floats(memory, 0, HEADER_BYTES)
+            for _ in range(TRIES):
                 moves = header[_MOVES]
                 readings = list(self._read_region(number, memory, header))
                 if moves == header[_MOVES] and moves % 2 == 0:
@@ -94,7 +81,7 @@ class Counters:
     def _read_region(self, number: int, memory: memoryview, header: "memoryview[float]") -> Iterator[Reading]:
         live = header[_PID] != 0
         for index in range(int(header[_USED])):
-            block = _Bytes(memory, index)
+            block = BlockBytes(memory, index)
             facts = block.facts()
             if facts is not None:
                 yield Reading(number, live, facts, list(block.numbers))
@@ -105,33 +92,60 @@ class Counters:
 
     def pid(self, number: int) -> int:
         """Return the id of the process that writes a region, 0 where nobody does."""
-        return int(_floats(self._part(number), 0, _HEADER_BYTES)[_PID])
+        return int(floats(self._part(number), 0, HEADER_BYTES)[_PID])
 
     def heartbeat(self, number: int) -> float:
         """Return the monotonic time at which a region's process last said that its event loop runs."""
-        return _floats(self._part(number), 0, _HEADER_BYTES)[_HEARTBEAT]
+        return floats(self._part(number), 0, HEADER_BYTES)[_HEARTBEAT]
 
     def connections(self, number: int) -> int | None:
         """Return how many connections a region's process has open, None where it takes none."""
-        header = _floats(self._part(number), 0, _HEADER_BYTES)
+        header = floats(self._part(number), 0, HEADER_BYTES)
         return int(header[_CONNECTIONS]) - 1 if header[_PID] and header[_CONNECTIONS] else None
 
-    def say_connections(self, number: int, count: int | None) -> None:
-        """Say how many connections the process of a region has open, None where it takes no more."""
-        _floats(self._part(number), 0, _HEADER_BYTES)[_CONNECTIONS] = 0.0 if count is None else count + 1.0
+    def most_connections(self, number: int) -> int:
+        """Return how many connections a region's process may have open, 0 where it takes none."""
+        header = floats(self._part(number), 0, HEADER_BYTES)
+        return int(header[_MOST]) if header[_PID] and header[_CONNECTIONS] else 0
+
+    def say_connections(self, number: int, count: int | None, most: int = 0) -> None:
+        """Say how many connections the process of a region has open, of how many; None where it takes no more."""
+        header = floats(self._part(number), 0, HEADER_BYTES)
+        header[_MOST] = float(most)
+        header[_CONNECTIONS] = 0.0 if count is None else count + 1.0
 
     def is_loading(self, number: int) -> bool:
         """Tell whether a region's process takes connections, or will, before it has loaded what it answers with."""
-        return bool(_floats(self._part(number), 0, _HEADER_BYTES)[_LOADING])
+        return bool(floats(self._part(number), 0, HEADER_BYTES)[_LOADING])
 
     def expect(self, number: int) -> None:
         """Say that the process which is about to write a region takes connections before it has loaded."""
-        _floats(self._part(number), 0, _HEADER_BYTES)[_LOADING] = 1.0
+        floats(self._part(number), 0, HEADER_BYTES)[_LOADING] = 1.0
 
-    def leave(self, number: int) -> None:
-        """Say that the process of a region has ended; what it counted stays."""
-        header = _floats(self._part(number), 0, _HEADER_BYTES)
+    def leave(self, number: int, *, cpu_seconds: float = 0.0) -> None:
+        """Say that the process of a region has ended, after so much processor time; what it counted stays."""
+        header = floats(self._part(number), 0, HEADER_BYTES)
+        header[_ENDED_CPU] += cpu_seconds
         header[_PID] = header[_LOADING] = 0
+        header[_ENDED] += 1.0  # last: see `ended`
+
+    def ended(self) -> tuple[int, float]:
+        """Return how many processes have ended, and their seconds of processor time.
+
+        Whoever adds the time of those that run asks before and after: the same answer twice means that none ended meanwhile.
+        """
+        return int(self._sum(_ENDED)), self._sum(_ENDED_CPU)
+
+    def replace(self, number: int) -> None:
+        """Count that the process of a region has ended without being told to, so that another takes its place."""
+        floats(self._part(number), 0, HEADER_BYTES)[_REPLACED] += 1.0
+
+    def replaced(self) -> int:
+        """Return how many processes have ended without being told to."""
+        return int(self._sum(_REPLACED))
+
+    def _sum(self, place: int) -> float:
+        return sum(floats(self._part(number), 0, HEADER_BYTES)[place] for number in range(self.regions))
 
     def _part(self, number: int) -> memoryview:
         return self._memory[number * _REGION_BYTES : (number + 1) * _REGION_BYTES]
@@ -142,7 +156,7 @@ class Region:
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self._header = _floats(memory, 0, _HEADER_BYTES)
+        self._header = floats(memory, 0, HEADER_BYTES)
         self._lock = threading.Lock()
         self._moving = threading.Lock()
         self._free: list[int] = []
@@ -154,7 +168,7 @@ class Region:
         """Return the blocks that a process before this one has left."""
         blocks = []
         for index in range(int(self._header[_USED])):
-            block = Block(_Bytes(self._memory, index), self, index)
+            block = Block(BlockBytes(self._memory, index), self, index)
             if block.facts:
                 blocks.append(block)
             else:
@@ -167,7 +181,7 @@ class Region:
             index = self._free.pop() if self._free else int(self._header[_USED])
             if index >= BLOCKS:
                 raise OutOfBlocks(f"a process can serve {BLOCKS} models and versions at once")
-            raw = _Bytes(self._memory, index)
+            raw = BlockBytes(self._memory, index)
             raw.clear()
             raw.write(facts)
             self._header[_USED] = max(self._header[_USED], index + 1)
@@ -199,7 +213,7 @@ class Region:
 class Block:
     """One row of numbers with its facts. Whoever adds to the numbers holds `lock`, and looks at `freed` first."""
 
-    def __init__(self, raw: "_Bytes", region: Region, index: int) -> None:
+    def __init__(self, raw: "BlockBytes", region: Region, index: int) -> None:
         self._raw = raw
         self._region = region
         self._index = index
@@ -232,48 +246,3 @@ class Block:
         """Let another take the place of this block, which is freed."""
         self._raw.write({})
         self._region._give_back(self._index)
-
-
-class _Bytes:
-    """A block's place in memory."""
-
-    def __init__(self, region: memoryview, index: int) -> None:
-        start = _HEADER_BYTES + index * _BLOCK_BYTES
-        self._facts = region[start : start + _FACTS_BYTES]
-        self.numbers = _floats(region, start + _FACTS_BYTES, NUMBERS * 8)
-
-    def clear(self) -> None:
-        """Set every number to zero."""
-        self.numbers[:] = memoryview(bytes(NUMBERS * 8)).cast("d")
-
-    def write(self, facts: Facts) -> None:
-        """Replace the facts, {} for none."""
-        text = json.dumps(facts).encode() if facts else b""
-        if len(text) > _SLOT_BYTES - _LENGTH.size:
-            # A reason may be a runtime's long message; the rest is short by the rules for names.
-            longest = max(facts, key=lambda key: len(str(facts[key])))
-            half = str(facts[longest])[: len(str(facts[longest])) // 2]
-            self.write({**facts, longest: half})
-            return
-        turn = _TURN.unpack_from(self._facts)[0] + 1
-        start = _TURN.size + turn % 2 * _SLOT_BYTES
-        _LENGTH.pack_into(self._facts, start, len(text))
-        self._facts[start + _LENGTH.size : start + _LENGTH.size + len(text)] = text
-        _TURN.pack_into(self._facts, 0, turn)
-
-    def facts(self) -> Facts | None:
-        """Return the facts; None where there are none."""
-        for _ in range(_TRIES):
-            (turn,) = _TURN.unpack_from(self._facts)
-            start = _TURN.size + turn % 2 * _SLOT_BYTES
-            (length,) = _LENGTH.unpack_from(self._facts, start)
-            text = bytes(self._facts[start + _LENGTH.size : start + _LENGTH.size + min(length, _SLOT_BYTES)])
-            if _TURN.unpack_from(self._facts) == (turn,):
-                facts: Facts | None = json.loads(text) if text else None
-                return facts
-            time.sleep(0)
-        return None
-
-
-def _floats(memory: memoryview, start: int, size: int) -> "memoryview[float]":
-    return memory[start : start + size].cast("d")

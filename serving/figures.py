@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from serving.counters import NUMBERS
+from serving.block_bytes import NUMBERS
 from serving.errors import all_errors
 
 #: Seconds, from a lone small model (100 µs) to the default timeout (10 s), about 2.2 × apart.

@@ -22,7 +22,6 @@ from serving.metrics import Metrics
 from serving.observers import ObserverError
 from serving.process import begin_logging, end, front_end, log, serve, tls_of, wire
 from serving.settings import Settings
-from serving.spread import Spread
 from serving.worker import CANNOT_FOLLOW
 
 #: How long one that takes another's place lets the engine tell what it serves before it listens: milliseconds, where there
@@ -62,7 +61,7 @@ def main(words: Sequence[str]) -> int:
     begin = functools.partial(engine.begin, _PATIENCE_SECONDS if facts["replaces"] else 0.0)
     return serve(
         settings, app, wired, listeners,
-        load=delegate.start, tls=tls_of(settings), begin=begin, spread=Spread(counters, facts["number"]), patient=True,
+        load=delegate.start, tls=tls_of(settings), begin=begin, patient=True,
     )  # fmt: skip
 
 

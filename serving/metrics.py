@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from serving.counters import Block, Counters, Facts, OutOfBlocks
+from serving.block_bytes import Facts
+from serving.counters import Block, Counters, OutOfBlocks
 from serving.errors import ServingError
 from serving.exposition import Exposition, Processes
 from serving.figures import ENDS, OK, Figures, Layout
@@ -33,9 +34,11 @@ class Metrics:
     """The figures of one server. This process counts into one region of the counters, and reads all of them."""
 
     def __init__(self, counters: Counters | None = None, *, region: int = 0, more: Iterable[Collector] = ()) -> None:
-        self._counters = counters or Counters()
-        self._readings = Readings(self._counters)
-        self._region = self._counters.region(region)
+        self.counters = counters or Counters()
+        #: That of the region of the counters that this process writes.
+        self.number = region
+        self._readings = Readings(self.counters)
+        self._region = self.counters.region(region)
         self._lock = threading.Lock()
         self._series: dict[Key, Series] = {}
         for block in self._region.inherited():
@@ -44,7 +47,7 @@ class Metrics:
             self._series[key] = Series(block)
         self._server = self._of("", "")
         self.registry = CollectorRegistry()
-        for collector in (Exposition(self._readings, self.publish), Processes(self._counters), *more):
+        for collector in (Exposition(self._readings, self.publish), Processes(self.counters), *more):
             self.registry.register(collector)
 
     def of_version(self, model: str, version: int) -> "Series":
@@ -118,14 +121,14 @@ class Metrics:
 
     def somebody_loads(self) -> bool:
         """Tell whether a process of this server takes connections, or soon will, and has not loaded yet."""
-        return any(self._counters.is_loading(number) for number in range(self._counters.regions))
+        return any(self.counters.is_loading(number) for number in range(self.counters.regions))
 
     def somebody_is_silent(self, seconds: float) -> bool:
         """Tell whether the event loop of a process that is there has not run for so long."""
         latest = time.monotonic() - seconds
         return any(
-            self._counters.pid(number) and 0 < self._counters.heartbeat(number) < latest
-            for number in range(self._counters.regions)
+            self.counters.pid(number) and 0 < self.counters.heartbeat(number) < latest
+            for number in range(self.counters.regions)
         )
 
     def beat(self) -> None:

@@ -187,14 +187,13 @@ def serve(
     tls: ssl.SSLContext | None = None,
     begin: Callable[[], Awaitable[None]] | None = None,
     watch: Watch | None = None,
-    spread: Spread | None = None,
     patient: bool = False,
 ) -> int:
     """Run a front end until a signal has come and everything accepted has been answered; return the exit code.
 
     `load` opens the models, beside the front end, which already answers that it is alive and not yet ready. `begin` is
-    awaited on the event loop before it listens. `spread` shares connections with other processes. `patient`: a second
-    SIGTERM does not hurry, as a service manager may signal all processes of a server, and its supervisor does too.
+    awaited on the event loop before it listens. `patient`: a second SIGTERM does not hurry, as a service manager may signal
+    all processes of a server, and its supervisor does too.
     """
     health = Health(wired.engine, wired.metrics, exit_seconds=settings.hang_exit_seconds)
     health.watch(end)
@@ -202,7 +201,7 @@ def serve(
         front.app,
         limits=wired.limits,
         on_start=begin,
-        spread=spread,
+        spread=Spread(wired.metrics.counters, wired.metrics.number, most=wired.limits.connections),
         on_stop=wired.engine.drain,
         on_tick=lambda: server.stop() if health.look() else None,
         drain_delay_seconds=settings.drain_delay_seconds,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serving.counters import Counters, Facts
+from serving.block_bytes import Facts
+from serving.counters import Counters
 from serving.figures import Figures
 
 #: A model, and a version's number as text; empty for what is counted by model alone.

@@ -21,10 +21,11 @@ _SHARE = 16
 
 
 class Spread:
-    """What one process does about it. Belongs to its event loop."""
+    """What one process does about it, which may have so many connections at most. Belongs to its event loop."""
 
-    def __init__(self, counters: Counters, number: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, counters: Counters, number: int, *, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
+        self._most = most
         self._number = number
         self._clock = clock
         self._others = [other for other in range(counters.regions) if other != number]
@@ -33,7 +34,7 @@ class Spread:
 
     def say(self, connections: int | None) -> None:
         """Let the others know how many connections this process has; None: it takes no more."""
-        self._counters.say_connections(self._number, connections)
+        self._counters.say_connections(self._number, connections, self._most)
 
     def takes(self, connections: int) -> bool:
         """Tell whether this process takes a connection that waits, when it has so many; else it looks again in a moment."""

@@ -167,7 +167,7 @@ class Supervisor:
         """Queue what a process says, and then its end. Runs in a thread of its own."""
         for message in child.link.receive():
             self._events.put(lambda message=message: self._hear(child, message))  # type: ignore[misc]
-        child.process.wait()
+        self._counters.leave(child.number, cpu_seconds=child.wait())
         self._events.put(lambda: self._ended(child))
 
     def _hear(self, child: Child, message: Message) -> None:
@@ -202,7 +202,6 @@ class Supervisor:
         """Let another process take the place of one that has ended, unless the server is stopping."""
         number, role, code = child.number, child.role, child.process.returncode
         del self._children[number]
-        self._counters.leave(number)
         self._loaded.pop(number, None)
         child.close()
         if role.opens_models and child.loaded:
@@ -214,6 +213,7 @@ class Supervisor:
             self._code = self._code or int(child.loaded and code != 0)
             self._stop_engine()
             return
+        self._counters.replace(number)
         lived = time.monotonic() - child.started
         short = lived < _SHORT_LIFE_SECONDS
         self._failures[number] = self._failures[number] + 1 if short else 0

@@ -24,7 +24,6 @@ from serving.metrics import Metrics
 from serving.observers import ObserverError
 from serving.process import Wired, begin_logging, end, engine_of, front_end, serve, tls_of, wire
 from serving.settings import Settings
-from serving.spread import Spread
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,6 @@ def main(words: Sequence[str]) -> int:
         listeners,
         tls=tls_of(settings),
         load=begin,
-        spread=Spread(counters, facts["number"]),
         patient=True,
     )
 

@@ -65,6 +65,7 @@ LAYERS = (
         "exposition",
         "readings",
         "figures",
+        "block_bytes",
         "counters",
         "errors",
         "request",

@@ -6,7 +6,7 @@ in that very moment may be read in two ways. What a version was opened from, and
 
 from collections.abc import Mapping, Sequence
 
-from serving.counters import Facts
+from serving.block_bytes import Facts
 from serving.engine.base import State
 
 

@@ -80,9 +80,10 @@ class ServedVersion:
             chosen=version.chosen,
         )
         batch_rows = max(1, signature.max_batch_size)
+        self._queue_rows = config.queue_rows or 4 * batch_rows
         self._batcher = Batcher(
             batch_rows=batch_rows,
-            queue_rows=config.queue_rows or 4 * batch_rows,
+            queue_rows=self._queue_rows,
             delay_seconds=config.queue_delay_seconds,
         )
         # What the next requests cost is known from the last ones where all have the same shape, and values do not matter.
@@ -222,6 +223,7 @@ class ServedVersion:
             digest=self.identity.digest,
             verified=self.identity.verified,
             identity=self.opened_from,
+            queue_rows=self._queue_rows,
         )
 
     @property

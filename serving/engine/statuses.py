@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from serving.counters import Facts
+from serving.block_bytes import Facts
 from serving.engine.base import ModelStatus, State
 from serving.errors import ModelNotFound, ModelNotReady, ServingError
 from serving.metrics import Metrics

@@ -84,14 +84,14 @@ def test_adding_from_several_threads_loses_nothing() -> None:
 
 _COUNTS_AND_IS_KILLED = """
 import os, signal, sys
-from serving import counters
+from serving import block_bytes
 from serving.counters import Counters
 region = Counters(descriptor=int(sys.argv[1])).region(1)
 block = region.block({"model": "toy"})
 block.numbers[0] = 41
 def killed(*given):
     os.kill(os.getpid(), signal.SIGKILL)
-counters._LENGTH = type("Struct", (), {"pack_into": killed, "unpack_from": counters._LENGTH.unpack_from, "size": 8})()
+block_bytes._LENGTH = type("Struct", (), {"pack_into": killed, "unpack_from": block_bytes._LENGTH.unpack_from, "size": 8})()
 block.tell(state="READY")  # killed in the middle of telling its facts
 """
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.counters import NUMBERS
+from serving.block_bytes import NUMBERS
 from serving.errors import all_errors
 from serving.figures import ENDS, OK, ROWS, SECONDS, Figures, Layout, outcome_of
 

@@ -1,11 +1,15 @@
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.child import WORKER, Child
 from serving.counters import Counters
+from serving.engine.door import Door
+from serving.engine.link import Link
 from serving.errors import InferenceFailed, Overloaded
 from serving.metrics import Metrics
 
@@ -70,6 +74,66 @@ def test_buckets_go_from_a_lone_small_model_to_the_default_timeout() -> None:
 
 def test_the_process_s_own_memory_and_time_are_exposed() -> None:
     assert {"process_resident_memory_bytes", "process_cpu_seconds_total"} <= shown(Metrics()).keys()
+
+
+def test_every_end_of_a_served_version_s_requests_is_there_before_it_comes() -> None:
+    metrics = Metrics()
+    metrics.of_version("toy", 1).tell(format="onnx", digest="d", verified=True)
+    failed = {"outcome": "failed", "reason": "inference_failed"}
+    assert value(metrics, "sameway_requests_total", model="toy", version="1", **failed) == 0
+    assert value(metrics, "sameway_requests_total", model="", version="", outcome="refused", reason="model_not_found") == 0
+
+
+def test_a_model_without_a_version_has_a_state_until_it_has_one() -> None:
+    metrics = Metrics()
+    metrics.tell("toy", None, state="UNAVAILABLE", reason="config.toml: expected TOML")
+    labels = {"model": "toy", "state": "unavailable"}
+    assert value(metrics, "sameway_model_state", **labels, version="") == 1
+    metrics.tell("toy", None, state=None)
+    metrics.tell("toy", 1, state="READY")
+    assert value(metrics, "sameway_model_state", **labels, version="") is None
+
+
+_BUSY = """
+import sys, time
+from serving.counters import Counters
+Counters(descriptor=int(sys.argv[1])).region(1)
+until = time.process_time() + 0.3
+while time.process_time() < until:
+    pass
+print("busy", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_processor_time_of_a_process_that_ended_stays_in_the_sum() -> None:
+    shared = Counters.shared(2)
+    assert shared.descriptor is not None
+    metrics = Metrics(shared, region=0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _BUSY, str(shared.descriptor)],
+        cwd=ROOT, pass_fds=[shared.descriptor], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    ours, theirs = socket.socketpair()
+    door, their_door = Door.pair()
+    child = Child(WORKER, 1, process, link=Link(ours), door=door)
+    assert process.stdout is not None
+    process.stdout.readline()
+    before = value(metrics, "process_cpu_seconds_total")
+    process.kill()
+    seconds = child.wait()
+    shared.leave(1, cpu_seconds=seconds)
+    shared.replace(1)
+    after = value(metrics, "process_cpu_seconds_total")
+    assert seconds >= 0.3
+    assert before is not None
+    assert after is not None
+    assert after >= before
+    assert value(metrics, "sameway_processes_replaced_total") == 1
+    process.communicate()
+    child.close()
+    theirs.close()
+    their_door.close()
 
 
 def test_a_version_that_is_freed_leaves_no_series_and_its_requests_stay_in_the_total() -> None:

@@ -32,7 +32,7 @@ def clock() -> Clock:
 def processes(clock: Clock) -> tuple[Counters, list[Spread]]:
     """Three processes that run, and have no connections yet."""
     counters = Counters.shared(3)
-    spreads = [Spread(counters, number, clock=clock) for number in range(3)]
+    spreads = [Spread(counters, number, most=100, clock=clock) for number in range(3)]
     for number, spread in enumerate(spreads):
         counters.region(number).beat(clock.now)
         spread.say(0)
@@ -101,7 +101,7 @@ def test_a_process_that_takes_anothers_place_has_no_connections_of_his() -> None
 
 
 def test_one_process_takes_everything() -> None:
-    spread = Spread(Counters(), 0)
+    spread = Spread(Counters(), 0, most=1)
     assert all(spread.takes(count) for count in range(100))
 
 
