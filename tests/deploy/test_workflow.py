@@ -1,5 +1,6 @@
-"""The workflows on GitHub, this project's own and the one that the docs offer: actionlint has nothing to say, and nothing is in
-this one that the Makefile does not do."""
+"""This project's workflow on GitHub and the one that the docs offer: actionlint has nothing to say, and ours does nothing
+that the Makefile does not do.
+"""
 
 import os
 import re
