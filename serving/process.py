@@ -97,7 +97,7 @@ def wire(settings: Settings, engine: E, metrics: Metrics, *, management: Managem
     access = Access(known, management_listener=settings.management_port is not None)
     limits = Limits(body_bytes=settings.max_body_bytes)
     routes = [
-        *V2(engine, limits).routes(),
+        *V2(engine, limits, every_model=settings.ready_when == "all").routes(),
         *V2Repository(engine, limits, management=management if _manageable(settings, known) else None).routes(),
         *Predict(engine, limits).routes(),
         *Operations(metrics).routes(),

@@ -19,6 +19,7 @@ from serving.errors import ModelNotReady, ServingError
 from serving.limits import Limits
 from serving.protocols import v2_response
 from serving.protocols.current import on_current
+from serving.protocols.readiness import Readiness
 from serving.protocols.route import Answered, HttpRequest, Pending, Reply, Route, Told, version_of
 from serving.protocols.v2_describe import config_json, metadata_json, statistics_json
 from serving.protocols.v2_request import Decoder, V2Request
@@ -38,10 +39,11 @@ EXTENSIONS = (
 
 
 class V2:
-    """The protocol's routes on one engine."""
+    """The protocol's routes on one engine. `every_model`: see Readiness."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, *, every_model: bool = False) -> None:
         self._engine = engine
+        self._ready = Readiness(engine, every_model=every_model)
         self._limits = limits
         self._decoder = Decoder(limits)
         self._server = {"name": "sameway", "version": importlib.metadata.version("sameway"), "extensions": EXTENSIONS}
@@ -86,8 +88,9 @@ class V2:
 
     def ready(self, _request: HttpRequest) -> Reply:
         """Say whether this server should be sent requests."""
-        if not self._engine.ready():
-            raise ModelNotReady("the server is not ready", retry_after_seconds=1)
+        if not self._ready():
+            why = f": {', '.join(self._ready.missing):.500} could not be opened" if self._ready.missing else ""
+            raise ModelNotReady(f"the server is not ready{why}", retry_after_seconds=1)
         return _json({"ready": True})
 
     def models(self, _request: HttpRequest) -> Reply:

@@ -1,5 +1,6 @@
 import importlib.metadata
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from models.repository import Repository
 from models.tensors import DTYPES
 from serving.model_config import ModelConfig
+from serving.protocols.readiness import Readiness
 from serving.protocols.v2 import EXTENSIONS
 from serving.protocols.v2_describe import config_json
 from tests import toys
@@ -42,6 +44,25 @@ def test_while_loading_or_draining_the_server_is_live_but_not_ready(toy_reposito
     assert desk.ask("GET", "/v2/health/ready").status == 503
     assert desk.ask("GET", "/v2/models/toy/ready").status == 503
     assert desk.ask("POST", INFER, infer_body(toys.images(1))).status == 200
+    desk.close()
+
+
+def test_ready_for_all_models_is_not_ready_before_each_has_been_served_and_stays_so(toy_repository: Path) -> None:
+    broken = toy_repository / "broken"
+    (broken / "1").mkdir(parents=True)
+    (broken / "1" / "model.onnx").write_bytes(b"no graph")
+    desk = Desk(toy_repository)
+    ready = Readiness(desk.engine, every_model=True)
+    assert Readiness(desk.engine, every_model=False)()
+    assert not ready()
+    assert ready.missing == ("broken",)
+    shutil.copytree(toy_repository / "toy" / "1", broken / "2", ignore=shutil.ignore_patterns("manifest.json", "golden.npz"))
+    desk.engine.management.load("broken").result(30)
+    assert ready()
+    desk.engine.management.unload("broken").result(30)
+    assert ready(), "what fails later takes no server out of service"
+    desk.engine.drain()
+    assert not ready()
     desk.close()
 
 
