@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         default=0.0, ge=0, le=86_400, description="how often to look for changes in the repository and load them; 0: never"
     )
     ready_when: Literal["any", "all"] = Field(
-        default="any", description="ready when any model is; or not before all have been: a rollout of a broken one stops"
+        default="any", description="ready when any model is; or once all are, so that a rollout of a broken one stops"
     )
     opening_seconds: float = Field(
         default=300.0, gt=0, le=86_400, description="how long opening a version may take before it is given up"

@@ -23,7 +23,7 @@ from serving.engine.replay import ReplayError
 from serving.engine.served import Lenders, ServedVersion
 from serving.engine.statuses import Statuses
 from serving.engine.table import ServedModel, Table
-from serving.engine.wanted import Wanted, published, require, wanted_versions
+from serving.engine.wanted import Wanted, published, require, wanted_versions, wanted_without
 from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
@@ -157,18 +157,26 @@ class Lifecycle:
         self.status.set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
 
     def _load_first(self, name: str, wanted: tuple[int, ...] | None) -> None:
-        """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
+        """Serve those of the versions wanted that can be opened, or what would be wanted without those that cannot.
+
+        Each of these says in its state why not. So a server that starts serves what one does that has been running since
+        before they were published.
+        """
         try:
             numbers = wanted_versions(self._repository, name) if wanted is None else wanted
         except Exception as error:  # noqa: BLE001 - whatever it is, the other models are loaded all the same
             self._set_unwanted(name, error)
             return
-        for number in numbers:
-            if self._closed:
-                return
-            with contextlib.suppress(ModelNotReady):  # which is in its state, and in the log
-                version = self._open(name, number)
-                self._commit(Prepared(name, numbers, {**self.table.versions(name), number: version}, (version,)))
+        tried = numbers
+        while numbers:
+            for number in numbers:
+                if self._closed:
+                    return
+                with contextlib.suppress(ModelNotReady):  # which is in its state, and in the log
+                    version = self._open(name, number)
+                    self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
+            numbers = wanted_without(self._repository, name, set(tried) - set(self.table.versions(name)), besides=tried)
+            tried = (*tried, *numbers)
 
     def _load(self, name: str) -> None:
         """Serve the versions that are wanted now; those served stay if one of them cannot be opened."""
