@@ -32,8 +32,11 @@ RUN_ELSEWHERE = {
         "tests/serving/test_telemetry.py",
         '"--telemetry"',
     ),
-    "docker build --target serve -t sameway:serve .": ("tests/deploy/test_docker.py", '"--target", "serve"'),
-    "docker run --read-only -p 8000:8000 sameway:serve": ("tests/deploy/test_docker.py", '"--read-only"'),
+    "docker build --target serve --build-arg MODELS=models -t sameway:serve .": (
+        "tests/deploy/conftest.py",
+        'build("serve", "sameway:serve-test", MODELS="models"',
+    ),
+    "docker run --read-only -p 8000:8000 sameway:serve": ("proofs/containers.py", '"--read-only"'),
 }
 
 

@@ -49,6 +49,7 @@ LAYERS = (
         "frontend_process",
         "process",
         "health",
+        "healthcheck",
         "control_plane",
         "observers",
         "settings",
@@ -89,8 +90,9 @@ FETCHES = {
 RUNS = {"subprocess", "multiprocessing", "pty", "runpy", "code", "codeop", "ctypes.util"}
 FORBIDDEN_IN_SERVING = UNPICKLES | FETCHES | RUNS
 
-#: Who may nevertheless, and why: the supervisor's processes are `sameway serve` itself.
-ALLOWED_IN_SERVING = {("serving/child.py", "subprocess")}
+#: Who may nevertheless, and why: the supervisor's processes are `sameway serve` itself; a health check is a process of its
+#: own, and asks the server beside it.
+ALLOWED_IN_SERVING = {("serving/child.py", "subprocess"), ("serving/healthcheck.py", "http.client")}
 
 #: Calls that turn data into code, or run it.
 FORBIDDEN_CALLS = {

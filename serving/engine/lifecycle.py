@@ -106,6 +106,9 @@ class Lifecycle:
         self.loading = False
         ready = sum(self.table.model(name) is not None for name in self.status.names())
         log.info("event=loaded models=%d ready=%d", len(self.status.names()), ready)
+        if not self.status.names():
+            # What a volume that was not mounted looks like. It may be filled later, so it is no reason to end.
+            log.warning("event=no_models repository=%r reason='no model in it; not ready'", str(self._repository.root))
 
     def load(self, model: str) -> "Future[None]":
         """Serve the versions that are wanted now, in the thread that manages."""
