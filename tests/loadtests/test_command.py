@@ -187,7 +187,7 @@ def test_a_server_that_dies_ends_the_load_and_is_reported(tmp_path: Path, capfd:
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_after_ctrl_c_the_report_is_written(sent: signal.Signals, server: LiveServer, tmp_path: Path) -> None:
-    words = ["loadtest", server.url, "--model", "toy", "--duration", "60", "--report", str(tmp_path)]
+    words = ["loadtest", server.url, "--model", "toy", "--duration", "60", "--warm-up", "0", "--report", str(tmp_path)]
     # Where the tests run in the background, a shell has told them to ignore Ctrl-C: this one must not.
     heeding = "import cli, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(cli.main())"
     command = [sys.executable, "-c", heeding, *words]
