@@ -175,13 +175,16 @@ def parse(text: str) -> dict[tuple[str, Labels], float]:
         raise ValueError(f"expected up to {_MOST_SERIES:,} series of this project's metrics, found {len(lines):,}")
     try:
         samples = [one for family in text_string_to_metric_families("\n".join(lines)) for one in family.samples]
-        return {
+        found = {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for sample in samples
             if 0 <= sample.value <= _HIGHEST
         }
     except Exception as error:  # whatever the parser of a library makes of garbage
         raise ValueError(f"expected Prometheus' text format, found something else: {words(repr(error))}") from error
+    if not found:
+        raise ValueError("none of this project's metrics are there")
+    return found
 
 
 def _is_bound(text: str) -> bool:

@@ -83,7 +83,7 @@ class Server:
                 stack.enter_context(_cut_off(connection.sock, self.patience_seconds, late))
                 method = "GET" if body is None else "POST"
                 connection.request(method, urlsplit(self.url).path + path, body, {**self.headers, **(headers or {})})
-                answer = connection.getresponse()
+                answer = stack.enter_context(connection.getresponse())
                 found = _read(answer, most, deadline)
                 return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, found)
             except ssl.SSLCertVerificationError as error:
