@@ -32,6 +32,8 @@ class Interrupts:
             os._exit(CODE)
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         self.heard = f"interrupted by {name} at {datetime.now(UTC).isoformat(timespec='seconds')}"
+        with contextlib.suppress(OSError):  # a terminal that has gone
+            os.write(2, b"\nwhat is under way ends, and the report is written; once more ends at once\n")
         if self._listening:
             raise KeyboardInterrupt(self.heard)
 

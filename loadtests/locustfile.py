@@ -9,6 +9,7 @@ Locust patches the standard library when it is imported (gevent), so this file i
 
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -64,6 +65,10 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
     options = environment.parsed_options
     if options.records:
         tie(lambda: _orphaned(Path(options.records)), start_thread=get_original("_thread", "start_new_thread"))
+        # Locust listens to SIGTERM only once a shape has ended, and would die of it before, with what it has measured. gevent
+        # listens as long as somebody has its handler.
+        if options.headless:
+            environment.ending = gevent.signal_handler(signal.SIGTERM, lambda: _end(environment, runner))
     environment.generator = None
     environment.asked = {}
     if not options.plan and options.host and not isinstance(runner, MasterRunner):
@@ -76,6 +81,14 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
         gevent.spawn(_tell_progress, environment)
     if isinstance(runner, LocalRunner) and options.headless:
         gevent.spawn(_quit_when_over, environment)
+
+
+def _end(environment: Any, runner: Any) -> None:
+    """Send nothing more, and end when all have their answers."""
+    if isinstance(runner, LocalRunner) and environment.generator is not None:
+        environment.generator.halt()
+    else:
+        runner.quit()
 
 
 def _orphaned(kept: Path) -> None:

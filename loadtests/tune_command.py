@@ -54,7 +54,7 @@ def tuned(asked: Options) -> report.Json:
         tuning, first, config, slo=asked.slo or "", model=model, where=str(machine.here()), complete=not interrupted
     )
     if has_manifest:
-        found["told"].append("batch size: as the manifest says, which a configuration may not contradict")
+        found["told"].insert(-1, "batch size: as the manifest says, which a configuration may not contradict")
     _write(found["config"], asked)
     loads = [trial for searches in tuning.tried.values() for trial in searches]
     last = next((load for load in reversed(loads) if load.near is not None), None)
