@@ -137,6 +137,14 @@ def resolve(arguments: argparse.Namespace) -> Options:
     return options
 
 
+def report_folder(arguments: argparse.Namespace) -> str | None:
+    """Return the folder of the report, before anything else is known to make sense: it is told there, too, if not."""
+    told: Any = arguments.report
+    if told is None and arguments.scenario is not None:
+        told = _scenario(str(arguments.scenario)).get("report")
+    return told if isinstance(told, str) and told else None
+
+
 def scenario_names() -> list[str]:
     """Return the names of the scenarios that come with this project."""
     return sorted(path.stem for path in SCENARIOS.glob("*.toml"))

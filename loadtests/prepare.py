@@ -58,7 +58,7 @@ def prepare(
 def samples_of(server: Server, model: str, repository: Path | None) -> list[Sample]:
     """Return a model's samples, from the repository, or else from the server."""
     metadata = server.metadata(model)
-    versions = [str(version) for version in metadata.get("versions") or []]
+    versions = metadata["versions"]
     if repository is not None:
         return newest_golden(repository, model, versions)
     if (DEFAULT_REPOSITORY / model).is_dir():

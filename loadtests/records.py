@@ -4,6 +4,7 @@ Nothing is summed up while there is load. So every percentile is exact, over any
 should have been sent; an hour at 1,000 requests/s is 160 MB.
 """
 
+import contextlib
 import enum
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtests.said import words
 from models.tensors import Array
 
 
@@ -59,9 +61,16 @@ _PACK = struct.Struct(f"<dffBBH{len(STAGES)}f").pack
 
 #: What begins the reason why a load ended, where the fault is in the generator itself.
 FAILED = "the generator failed"
+#: And where its machine had nothing left to send with, or it was ended by somebody: what it had measured is sound.
+EXHAUSTED, ENDED = "the generator's machine ran out", "the generator was ended"
 
 #: Different failures that are kept with their words, of each kind: enough to see what is wrong.
 _EXAMPLES = 5
+#: Letters of each.
+_LETTERS = 300
+
+#: A stage that took longer took a day, or the server says what cannot be.
+_LONGEST_MS, _MOST_ENTRIES = 86_400_000.0, 32
 
 _NONE = (float("nan"),) * len(STAGES)
 
@@ -97,6 +106,7 @@ class Recorder:
         if kind != Kind.RIGHT:
             self.failed += 1
             examples = self._examples.setdefault(kind, Counter())
+            why = words(why, _LETTERS)
             if why in examples or len(examples) < _EXAMPLES:
                 examples[why] += 1
 
@@ -114,15 +124,14 @@ class Recorder:
 
 
 def stages_of(timing: str) -> tuple[float, ...]:
-    """Return the stages of a `Server-Timing` header; NaN where it names one not, or not as a number."""
+    """Return the stages of a `Server-Timing` header; NaN where it names one not, or not as milliseconds that can be."""
     found = {}
-    for entry in timing.split(","):
+    for entry in timing.split(",", _MOST_ENTRIES):
         name, _, duration = entry.strip().partition(";dur=")
-        found[name] = duration
-    try:
-        return tuple(float(found[name]) if name in found else float("nan") for name in STAGES)
-    except ValueError:  # with a description, or of another server
-        return _NONE
+        with contextlib.suppress(ValueError):  # with a description, or of another server
+            found[name] = float(duration)
+    stages = (found.get(name, float("nan")) for name in STAGES)
+    return tuple(stage if 0 <= stage <= _LONGEST_MS else float("nan") for stage in stages)
 
 
 def read(folder: Path) -> tuple[Array, list[dict[str, Any]]]:

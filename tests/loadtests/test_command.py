@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -183,33 +181,6 @@ def test_a_server_that_dies_ends_the_load_and_is_reported(tmp_path: Path, capfd:
     assert set(failures(tmp_path)) == {"lost"}
     (case,) = Xml.parse(tmp_path / "junit.xml").iter("testcase")
     assert "the server is gone" in str(case[0].get("message"))
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-def test_after_ctrl_c_the_report_is_written(sent: signal.Signals, server: LiveServer, tmp_path: Path) -> None:
-    words = ["loadtest", server.url, "--model", "toy", "--duration", "60", "--report", str(tmp_path)]
-    # Where the tests run in the background, a shell has told them to ignore Ctrl-C: this one must not.
-    heeding = "import cli, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(cli.main())"
-    command = [sys.executable, "-c", heeding, *words]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stderr is not None
-        said = ""
-        while "requests" not in said:  # the load is under way
-            said = os.read(process.stderr.fileno(), 4096).decode()
-            assert said, "ended before Ctrl-C"
-        process.send_signal(sent)
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted by Ctrl-C" in out
-    (run,) = report(tmp_path)["runs"]
-    assert run["totals"]["right"] > 0
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:abc", "ftp://127.0.0.1", "127.0.0.1:8000"])
