@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from serving.engine.served import ServedVersion
+from serving.engine.version import Version
 
-_Opening = tuple[Callable[[], ServedVersion], "Future[ServedVersion]"]
+_Opening = tuple[Callable[[], Version], "Future[Version]"]
 _Line = queue.SimpleQueue[_Opening | None]
 
 
@@ -27,13 +27,13 @@ class Openings:
         self._seconds = seconds
         self._line: _Line | None = None
 
-    def run(self, opening: Callable[[], ServedVersion]) -> ServedVersion:
+    def run(self, opening: Callable[[], Version]) -> Version:
         """Return what `opening` returns; raise what it raises, or OpeningTooLong."""
         if self._line is None:
             self._line = queue.SimpleQueue()
             # A daemon, as an interpreter that ends must not wait for it.
             threading.Thread(target=_work, args=(self._line,), name="open", daemon=True).start()
-        opened: Future[ServedVersion] = Future()
+        opened: Future[Version] = Future()
         self._line.put((opening, opened))
         try:
             return opened.result(self._seconds)
@@ -62,6 +62,6 @@ def _work(line: _Line) -> None:
         del job, opening, opened
 
 
-def _close(opened: "Future[ServedVersion]") -> None:
+def _close(opened: "Future[Version]") -> None:
     if opened.exception() is None:
         opened.result().close(drain_seconds=0.0)
