@@ -20,7 +20,7 @@ ENGINES: Mapping[str, Sequence[str]] = {
 }
 
 #: For a start on a machine that does other things too. Nobody waits for it where all is well.
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
