@@ -141,7 +141,7 @@ def _serve_on_ray(
         cluster.connect(address)
     except ConnectionError as error:
         _complain(f"ray_address: expected a Ray that can be reached, found none at {settings.ray_address}: {error}")
-        return 1
+        end(1)  # a thread may still wait for what does not answer
 
     def load() -> None:
         try:

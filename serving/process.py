@@ -165,6 +165,8 @@ def wired_ray(settings: Settings) -> "tuple[Wired[LocalEngine], Cluster]":
         "manifest": settings.require_manifest or settings.require_signed,
         "torchscript": settings.trust_torchscript,
         "most": settings.ray_models,
+        # Its opening of a model is the edge's to tell; what it warns of is not.
+        "log_level": "warning" if settings.log_level == "info" else settings.log_level,
         "opening_seconds": settings.opening_seconds,
         "hang_exit_seconds": settings.hang_exit_seconds,
     }

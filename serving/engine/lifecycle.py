@@ -88,7 +88,7 @@ class Lifecycle:
         self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
         self.loading = True
         self._closed = False
-        self._openings = Openings(opening_seconds)
+        self._openings: Openings[Version] = Openings(opening_seconds)
         self._unfinished: list[Version] = []
         #: Held by whoever replaces the table.
         self._change = threading.Lock()

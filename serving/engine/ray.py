@@ -8,10 +8,12 @@ its own; its proxies are not started, as our own front ends are the edge.
 import asyncio
 import contextlib
 import logging
+import math
 import shutil
+import socket
 import tempfile
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -41,7 +43,9 @@ _MOST_CALLS = 1000
 #: Calls share memory where they are large; 200 MB hold six of the largest bodies.
 _SHARED_BYTES = 200 * 1024 * 1024
 _LOOK_SECONDS = 1.0
-_DEPLOYMENT = "models"
+_DEPLOYMENT, _NAMESPACE = "models", "sameway"
+#: For a machine of the cluster to take a connection, and for Ray there to answer: what listens may be something else.
+_KNOCK_SECONDS, _CONNECT_SECONDS = 3.0, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +80,35 @@ class Cluster:
 
     def connect(self, address: str | None) -> None:
         """Connect with the Ray at an address, or start one that ends with this process; raise ConnectionError."""
-        if address is not None:
-            ray.init(address=address, namespace="sameway", log_to_driver=False, logging_level=logging.WARNING)
+        if address is None:
+            self._start()
             return
+        if address != "auto":
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+            except OSError as error:
+                raise ConnectionError(error.strerror or str(error)) from error
+        _within(_CONNECT_SECONDS, lambda: ray.init(address=address, namespace=_NAMESPACE, logging_level=logging.WARNING))
+
+    def _start(self) -> None:
+        """Start a Ray on this machine; raise ConnectionError."""
         self._folder = tempfile.mkdtemp(prefix="sameway-ray-")
         fleet = self._fleet
-        ray.init(
-            address="local",
-            num_cpus=max(1, round(fleet.most * fleet.cpus + 0.5)),
-            include_dashboard=False,
-            object_store_memory=_SHARED_BYTES,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            namespace="sameway",
-            _node_ip_address="127.0.0.1",
-            _temp_dir=self._folder,
-        )
+        try:
+            ray.init(
+                address="local",
+                # As many as the replicas are promised, whatever this machine has: it is the operator's to know.
+                num_cpus=max(1, math.ceil(fleet.most * fleet.cpus)),
+                include_dashboard=False,
+                object_store_memory=_SHARED_BYTES,
+                logging_level=logging.WARNING,
+                namespace=_NAMESPACE,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=self._folder,
+            )
+        except Exception as error:
+            raise ConnectionError(str(error)) from error
         log.info("event=ray_started logs=%s", self._folder)
 
     def deploy(self) -> None:
@@ -175,8 +192,9 @@ class Cluster:
     def stop(self) -> None:
         """End the application, and Ray where it was started here."""
         self._stopped = True
-        with contextlib.suppress(Exception):
-            serve.delete(self._application)
+        if self._folder is None:
+            with contextlib.suppress(Exception):
+                serve.delete(self._application)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5.0)
         with contextlib.suppress(Exception):
@@ -227,3 +245,22 @@ class Cluster:
                 log.info("event=replicas running=%d", running)
                 self._running = running
                 await self._keep()
+
+
+def _within(seconds: float, doing: Callable[[], object]) -> None:
+    """Do something in a thread; raise ConnectionError where it fails, or takes longer."""
+    problems: list[str] = ["it does not answer as Ray does"]
+
+    def run() -> None:
+        try:
+            doing()
+        except Exception as error:  # noqa: BLE001 - Ray raises many things, which all mean that there is no connection
+            problems[:] = [str(error)]
+        else:
+            problems.clear()
+
+    thread = threading.Thread(target=run, name="connect", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if problems:
+        raise ConnectionError(problems[0])

@@ -19,7 +19,8 @@ from serving.engine.desk import Desk
 from serving.engine.finding import UnverifiedPolicy
 from serving.engine.shelf import Shelf
 
-log = logging.getLogger(__name__)
+#: As a process of several writes it; Ray puts in front whose line it is.
+_LOG = "time=%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
 
 
 class Replica:
@@ -27,6 +28,7 @@ class Replica:
 
     def __init__(self, told: dict[str, Any]) -> None:  # Any: JSON, settings of the edge
         """Open what is to be served, if it all fits; raise SigningError."""
+        logging.basicConfig(level=told["log_level"].upper(), format=_LOG)
         trust = (
             None
             if told["trusted_keys"] is None

@@ -111,10 +111,7 @@ class ServedVersion:
     ) -> "ServedVersion":
         """Open a version and replay its golden sample; raise BackendError, ConfigError or ReplayError."""
         signature, golden = version.signature, version.golden
-        most = signature.max_batch_size
-        if config.queue_rows is not None and config.queue_rows < most:
-            # Else a request of so many rows would be told to come back later, for ever.
-            raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
+        check_queue(signature, config)
         preferred = next((format for format in PREFERENCE if format in version.artifacts), None)
         chosen = preferred if config.format is None else config.format
         if chosen is None or chosen not in version.artifacts:
@@ -248,6 +245,13 @@ class ServedVersion:
             if done:
                 instance.close()
         return all(finished)
+
+
+def check_queue(signature: Signature, config: ModelConfig) -> None:
+    """Raise ConfigError where a request may have more rows than may wait: it would be told to come back later, for ever."""
+    most = signature.max_batch_size
+    if config.queue_rows is not None and config.queue_rows < most:
+        raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
 
 
 def opened_from(digest: str, config: ModelConfig) -> str:

@@ -11,18 +11,22 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from models.repository import Repository
 from serving.engine.finding import UnverifiedPolicy, open_version
 from serving.engine.lifecycle import CANNOT_SERVE, NotOpened
 from serving.engine.openings import Openings
 from serving.engine.parcels import Batch, Held, Opened
-from serving.engine.served import ServedVersion, opened_from
+from serving.engine.served import ServedVersion, check_queue, opened_from
 from serving.engine.tally import Tallies
-from serving.engine.version import Version
 from serving.engine.wanted import wanted_of_all
 
 log = logging.getLogger(__name__)
+
+
+#: Rows that may wait here: what may wait at all, the edge decides, which has `queue_rows` for every replica there may be.
+_AMPLE_ROWS = 1_000_000
 
 
 class Shelf:
@@ -38,11 +42,11 @@ class Shelf:
         self._most = most
         self._tallies = Tallies()
         self._lenders: dict[int, Callable[[Callable[[], None]], object]] = {}
-        self._openings = Openings(seconds)
+        self._openings: Openings[_Shelved] = Openings(seconds)
         #: By key, those asked for last at the end.
-        self._open: OrderedDict[str, Version] = OrderedDict()
+        self._open: OrderedDict[str, _Shelved] = OrderedDict()
         #: Closed, and not ended: what they have accepted is being finished.
-        self._closing: set[Version] = set()
+        self._closing: dict[ServedVersion, threading.Thread] = {}
         # One opening after the other: they would only take each other's processor.
         self._turn = asyncio.Lock()
 
@@ -64,21 +68,18 @@ class Shelf:
             return
         for model, number in wanted:
             try:
-                version = self._openings.run(lambda model=model, number=number: self._opened(model, number, None))  # type: ignore[misc]
+                self._put(self._openings.run(lambda model=model, number=number: self._opened(model, number, None)))  # type: ignore[misc]
             except CANNOT_SERVE as error:
                 log.warning("event=not_opened model=%s version=%d reason=%r", model, number, str(error))
-                continue
-            self._open[_key(version)] = version
 
     async def find(self, model: str, number: int) -> Opened:
         """Open a version as it lies in the repository and is configured now; raise NotOpened."""
         async with self._turn:
             version = await self._run(lambda: self._opened(model, number, None))
-            if _key(version) not in self._open:
-                self._put(version)
-        return Opened(version.metadata, version.config, version.format, version.remark, version.opened_from)
+            self._put(version)
+        return version.opened
 
-    async def hold(self, held: Held) -> Version:
+    async def hold(self, held: Held) -> ServedVersion:
         """Return a version that somebody asks for, opened if it is not; raise NotOpened."""
         version = self._open.get(held.key)
         if version is None:
@@ -88,12 +89,17 @@ class Shelf:
                     version = await self._run(lambda: self._opened(held.model, held.version, held))
                     self._put(version)
         self._open.move_to_end(held.key)
-        return version
+        return version.served
 
     def keep(self, keys: Collection[str]) -> None:
         """Close every version but these: nobody asks for the others any more."""
         for key in [key for key in self._open if key not in keys]:
-            self._close(self._open.pop(key))
+            self._close(self._open.pop(key).served)
+
+    def wait(self, seconds: float) -> None:
+        """Block until what was closed has ended, for so long at most."""
+        for ending in list(self._closing.values()):
+            ending.join(seconds)
 
     def keys(self) -> list[str]:
         """Return the versions that are open."""
@@ -106,17 +112,17 @@ class Shelf:
     def hangs_for(self) -> float:
         """Return for how many seconds the batch that has hung longest does so, 0 if none does."""
         now = time.monotonic()
-        versions = [*self._open.values(), *self._closing]
+        versions = [*(one.served for one in list(self._open.values())), *list(self._closing)]
         return max((version.runs_for(now) - version.config.hang_seconds for version in versions), default=0.0)
 
-    async def _run(self, opening: Callable[[], Version]) -> Version:
+    async def _run(self, opening: Callable[[], "_Shelved"]) -> "_Shelved":
         """Open a version in a thread; raise NotOpened."""
         try:
             return await asyncio.to_thread(self._openings.run, opening)
         except CANNOT_SERVE as error:
             raise NotOpened(str(error)) from error
 
-    def _opened(self, model: str, number: int, held: Held | None) -> Version:
+    def _opened(self, model: str, number: int, held: Held | None) -> "_Shelved":
         """Return a version as it is configured, or as somebody says who has been told of it; a new one if it is not open."""
         started = time.monotonic()
         servable, config = open_version(self._repository, model, number, self._policy)
@@ -125,36 +131,45 @@ class Shelf:
             config = held.config
             if servable.digest != held.digest:
                 raise NotOpened(f"expected the digest {held.digest:.12}, found {servable.digest:.12} on this replica's disk")
-        known = self._open.get(f"{model}/{number}/{opened_from(servable.digest, config)}")
+        name = opened_from(servable.digest, config)
+        known = self._open.get(f"{model}/{number}/{name}")
         if known is not None:
             return known
-        version = ServedVersion.open(servable, config, self._tallies, self._lenders)
+        check_queue(servable.signature, config)
+        version = ServedVersion.open(servable, replace(config, queue_rows=_AMPLE_ROWS), self._tallies, self._lenders)
         log.info(
             "event=model_opened model=%s version=%d digest=%.12s seconds=%.3f",
             model, number, servable.digest, time.monotonic() - started,
         )  # fmt: skip
-        return version
+        return _Shelved(version, Opened(version.metadata, config, version.format, version.remark, name))
 
-    def _put(self, version: Version) -> None:
-        self._open[_key(version)] = version
+    def _put(self, version: "_Shelved") -> None:
+        self._open[version.opened.held.key] = version
         while len(self._open) > self._most:
             _, oldest = self._open.popitem(last=False)
-            self._close(oldest)
+            self._close(oldest.served)
 
-    def _close(self, version: Version) -> None:
+    def _close(self, version: ServedVersion) -> None:
         """Finish what a version has accepted, in a thread, and free it."""
-        self._closing.add(version)
-        threading.Thread(target=self._end, args=(version,), name="close", daemon=True).start()
+        self._closing[version] = ending = threading.Thread(target=self._end, args=(version,), name="close", daemon=True)
+        ending.start()
 
-    def _end(self, version: Version) -> None:
+    def _end(self, version: ServedVersion) -> None:
         identity = version.identity
         if version.close(drain_seconds=version.config.timeout_seconds):
-            self._closing.discard(version)
+            del self._closing[version]
         else:
             log.error("event=drain_timeout model=%s version=%d", identity.model, identity.version)
         log.info("event=model_closed model=%s version=%d", identity.model, identity.version)
 
 
-def _key(version: Version) -> str:
-    identity = version.identity
-    return f"{identity.model}/{identity.version}/{version.opened_from}"
+@dataclass(frozen=True, slots=True)
+class _Shelved:
+    """A version that is open, and what the edge is told of it."""
+
+    served: ServedVersion
+    opened: Opened
+
+    def close(self, *, drain_seconds: float) -> None:
+        """Free it: it was opened too late."""
+        self.served.close(drain_seconds=drain_seconds)
