@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from loadtests import records, samples_file
+from loadtests import descriptors, records, samples_file
 from loadtests.bodies import Sample
 from loadtests.interrupts import Interrupts, current
 from loadtests.metrics import Readings, watching
@@ -69,8 +69,9 @@ def run(
 ) -> Load:
     """Put the load of a plan on the server and return what came of it; after a signal, what there is until then.
 
-    Raise CannotRun where the generator ends without having sent anything.
+    Raise CannotRun where the generator ends without having sent anything, and where there are not enough descriptors for it.
     """
+    descriptors.check(plan)
     with tempfile.TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         kept = folder / "records"
