@@ -190,6 +190,15 @@ def test_no_server_is_one_line_and_exit_code_2(url: str, tmp_path: Path, capfd: 
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("errors") == "1"
 
 
+@pytest.mark.parametrize("words", [["--users", "0"], ["--slo", "p99"], ["--scenario", "none"], ["--find-capacity"]])
+def test_a_test_that_cannot_run_leaves_no_earlier_report(words: list[str], tmp_path: Path, capfd: Capture) -> None:
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text("of yesterday")
+    assert cli.main(["loadtest", "http://127.0.0.1:1", *words, "--report", str(tmp_path)]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier-report.json", "earlier-report.html", "junit.xml"}
+    assert capfd.readouterr().err.count("\n") == 1
+
+
 def test_a_server_of_something_else_is_named(capfd: Capture) -> None:
     with faulty("right") as server:
         assert loadtest(server.url, model="other") == 2
