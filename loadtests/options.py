@@ -96,7 +96,7 @@ _HELP = {
     "duration": "seconds of load",
     "warm_up": "seconds before that, which do not count",
     "timeout": "seconds after which no answer is a failure",
-    "honour_retry_after": "wait and ask again where the server refuses with 429",
+    "honour_retry_after": "wait as Retry-After says and ask again, up to three times, where the server refuses with 429",
     "processes": "processes that generate the load",
     "seed": "of arrivals and mixtures",
     "rounds": "how often each variant of a scenario has its turn",
@@ -110,27 +110,46 @@ _HELP = {
     "image": "the image that the server runs, for the report",
     "key_file": "a file with the API key to send",
     "ca": "PEM file of who signs the server's certificate",
-    "compare": "an earlier report (JSON): what changed beyond noise?",
+    "compare": "an earlier report (its folder or JSON): what changed beyond noise?",
     "report": "write report.json, report.html and junit.xml into this folder",
-    "config": "where the proposed config.toml goes",
-    "scenario": "a scenario by name or file; flags hold over it",
+    "config": "where the config.toml that --tune proposes goes",
+    "scenario": "a scenario by name, or a TOML file; flags hold over it",
 }
+
+#: Flags by what they are about, and what stands for the value of each.
+_GROUPS: dict[str, dict[str, str]] = {
+    "what is asked": {
+        "model": "NAMES", "payload": "KINDS", "repository": "DIR", "against": "URL", "key_file": "FILE", "ca": "FILE",
+        "timeout": "SECONDS", "honour_retry_after": "",
+    },
+    "the load": {
+        "users": "N", "rate": "RATE", "arrivals": "HOW", "shape": "SHAPE", "factor": "TIMES", "steps": "N",
+        "duration": "SECONDS", "warm_up": "SECONDS", "rounds": "N", "scenario": "NAME", "processes": "N", "seed": "N",
+        "web": "PORT",
+    },
+    "searches": {
+        "find_capacity": "", "tune": "", "trial": "SECONDS", "trials": "N", "precision": "SHARE", "config": "FILE",
+    },
+    "judging and reporting": {"slo": "TERMS", "report": "DIR", "compare": "REPORT", "image": "NAME"},
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every option but those that only a scenario has."""
     parser.add_argument("url", nargs="?", help="where the server is, as http://host:port")
-    for field in dataclasses.fields(Options):
-        if field.name not in _HELP:
-            continue
-        flag, default = "--" + field.name.replace("_", "-"), field.default
-        told = _HELP[field.name] + ("" if default in (None, False, ()) else f" ({default})")
-        if field.type == "bool" or field.type is bool:
-            parser.add_argument(flag, default=None, action="store_true", help=told)
-        elif field.name == "web":
-            parser.add_argument(flag, default=None, nargs="?", const=8089, metavar="PORT", help=told)
-        else:
-            parser.add_argument(flag, default=None, metavar=field.name.upper(), help=told)
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    for title, flags in _GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name, metavar in flags.items():
+            flag, default = "--" + name.replace("_", "-"), fields[name].default
+            shown = f"{default:g}" if isinstance(default, float) else default
+            told = _HELP[name] + (f": {', '.join(scenario_names())}" if name == "scenario" else "") + ("" if default in (None, False, ()) else f" ({shown})")
+            if not metavar:
+                group.add_argument(flag, default=None, action="store_true", help=told)
+            elif name == "web":
+                group.add_argument(flag, default=None, nargs="?", const=8089, metavar=metavar, help=f"{told} (8089)")
+            else:
+                group.add_argument(flag, default=None, metavar=metavar, help=told)
 
 
 def resolve(arguments: argparse.Namespace) -> Options:

@@ -1,6 +1,7 @@
 """What can be asked for: flags over a scenario over the defaults, and every misunderstanding named."""
 
 import argparse
+import dataclasses
 import json
 import tomllib
 from pathlib import Path
@@ -32,6 +33,16 @@ def test_defaults_flags_and_scenarios() -> None:
     assert asked(URL, "--scenario", "spike", "--users", "5").rate is None
     assert asked(URL, "--web").web == 8089
     assert asked(URL, "--rate", "2.5x").rate == "2.5x"
+
+
+def test_help_is_complete() -> None:
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    told = parser.format_help()
+    for field in dataclasses.fields(Options):
+        if field.name not in ("url", "description", "variant"):
+            assert f"--{field.name.replace('_', '-')}" in told
+    assert all(name in told for name in scenario_names())
 
 
 @pytest.mark.parametrize("name", scenario_names())
