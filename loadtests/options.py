@@ -143,7 +143,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         for name, metavar in flags.items():
             flag, default = "--" + name.replace("_", "-"), fields[name].default
             shown = f"{default:g}" if isinstance(default, float) else default
-            told = _HELP[name] + (f": {', '.join(scenario_names())}" if name == "scenario" else "") + ("" if default in (None, False, ()) else f" ({shown})")
+            told = (
+                _HELP[name]
+                + (f": {', '.join(scenario_names())}" if name == "scenario" else "")
+                + ("" if default in (None, False, ()) else f" ({shown})")
+            )
             if not metavar:
                 group.add_argument(flag, default=None, action="store_true", help=told)
             elif name == "web":

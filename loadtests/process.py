@@ -96,7 +96,7 @@ def run(
         if not any("started" in one for one in facts) and interrupted is None:
             raise CannotRun(f"Locust ended with code {process.returncode} and without figures\n{said[-2000:]}")
         failed = next((one["stopped"] for one in facts if one.get("stopped", "").startswith(records.FAILED)), None)
-        if failed is not None:
+        if failed is not None and not len(found):
             raise CannotRun(failed)
         ended = None if interrupted else _ended(process, facts, plan, hung=hung)
         return Load(plan, found, facts, readings, busy, interrupted, ended)
