@@ -15,6 +15,7 @@ import pytest
 import cli
 from tests import toys
 from tests.loadtests.faulty import faulty
+from tests.serving import certificates
 from tests.serving.live import ROOT, LiveServer, serving
 
 Capture = pytest.CaptureFixture[str]
@@ -228,3 +229,23 @@ def test_locust_alone_says_what_is_wrong(server: LiveServer) -> None:
     with locust(server, "--model", "nobody", "--run-time", "1s") as finished:
         assert finished.returncode == 2
         assert "model 'nobody'" in finished.stderr
+
+
+def test_a_server_with_a_certificate_and_a_key(repository: Path, tmp_path: Path, capfd: Capture) -> None:
+    certificate, private = certificates.write(tmp_path)
+    keys, key = tmp_path / "keys.toml", tmp_path / "key"
+    assert cli.main(["key", "tester", "--scopes", "predict,observe", "--keys", str(keys)]) == 0
+    key.write_text(capfd.readouterr().out.strip().splitlines()[-1])
+    flags = ["--tls-certificate", str(certificate), "--tls-key", str(private), "--keys", str(keys)]
+    server = LiveServer(repository, "--drain-delay-seconds", "0", *flags)
+    try:
+        server.until(lambda: any("event=loaded" in line for line in server.log), "loaded")
+        url = server.url.replace("http:", "https:")
+        assert loadtest(url, "--ca", str(certificate), "--key-file", str(key), "--payload", "binary") == 0
+        assert "answers were right" in capfd.readouterr().out
+        assert loadtest(url, "--key-file", str(key)) == 2
+        assert "expected a certificate that is trusted here (--ca FILE)" in capfd.readouterr().err
+        assert loadtest(url, "--ca", str(certificate)) == 2
+        assert "expected status 200, found 401" in capfd.readouterr().err
+    finally:
+        server.kill()
