@@ -47,7 +47,6 @@ class Generator:
         self._order = self._requests()
         self._answered = 0.0
         self._lost = 0
-        self._lags: list[tuple[float, float]] = []
         self._tickers: list[gevent.Greenlet] = []
 
     def begin(self) -> float:
@@ -58,6 +57,7 @@ class Generator:
             gc.freeze()
             self._started = self._answered = time.monotonic()
             self.recorder.facts["started"] = self.epoch(self._started)
+            self.recorder.flush()  # while there are descriptors, the files are opened
             self._tickers = [gevent.spawn(self._beat), gevent.spawn(self._flush)]
         return self._started
 
@@ -136,7 +136,7 @@ class Generator:
         """Write what there is."""
         gevent.killall(self._tickers)
         self.recorder.facts["closed"] = True
-        self._write()
+        self.recorder.flush()
 
     def _requests(self) -> Iterator[tuple[int, Sample]]:
         """Yield kinds of traffic by their weights, and the samples of each in turn."""
@@ -154,16 +154,12 @@ class Generator:
         while True:
             wanted = time.monotonic() + _BEAT_SECONDS
             gevent.sleep(_BEAT_SECONDS)
-            self._lags.append((self.epoch(wanted), max(0.0, time.monotonic() - wanted)))
+            self.recorder.lags.append((self.epoch(wanted), max(0.0, time.monotonic() - wanted)))
 
     def _flush(self) -> None:
         while True:
             gevent.sleep(_FLUSH_SECONDS)
-            self._write()
-
-    def _write(self) -> None:
-        self.recorder.facts["lags"] = self._lags
-        self.recorder.flush()
+            self.recorder.flush()
 
 
 def _from(samples: list[Sample], start: int) -> list[Sample]:

@@ -21,7 +21,7 @@ from locust import LoadTestShape, events, task
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from loadtests import samples_file
+from loadtests import descriptors, samples_file
 from loadtests.asking import Asker
 from loadtests.bodies import Sample
 from loadtests.generator import Generator
@@ -63,10 +63,11 @@ def add_arguments(parser: Any) -> None:  # Any: Locust is not typed
 def begin(environment: Any, runner: Any, **_: Any) -> None:
     """Have the generator made when a test starts, here or by a master's word."""
     options = environment.parsed_options
+    descriptors.raise_limit()
     if options.records:
         tie(lambda: _orphaned(Path(options.records)), start_thread=get_original("_thread", "start_new_thread"))
-        # Locust listens to SIGTERM only once a shape has ended, and would die of it before, with what it has measured. gevent
-        # listens as long as somebody has its handler.
+        # Locust listens to SIGTERM only once a shape has ended, and would die of it before, with what it has measured.
+        # gevent listens as long as somebody has its handler.
         if options.headless:
             environment.ending = gevent.signal_handler(signal.SIGTERM, lambda: _end(environment, runner))
     environment.generator = None

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from loadtests import records, samples_file
+from loadtests import descriptors, records, samples_file
 from loadtests.bodies import Sample
 from loadtests.interrupts import Interrupts, current
 from loadtests.metrics import Readings, watching
@@ -69,8 +69,9 @@ def run(
 ) -> Load:
     """Put the load of a plan on the server and return what came of it; after a signal, what there is until then.
 
-    Raise CannotRun where the generator ends without having sent anything.
+    Raise CannotRun where the generator ends without having sent anything, and where there are not enough descriptors for it.
     """
+    descriptors.check(plan)
     with tempfile.TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         kept = folder / "records"
@@ -95,7 +96,7 @@ def run(
         if not any("started" in one for one in facts) and interrupted is None:
             raise CannotRun(f"Locust ended with code {process.returncode} and without figures\n{said[-2000:]}")
         failed = next((one["stopped"] for one in facts if one.get("stopped", "").startswith(records.FAILED)), None)
-        if failed is not None:
+        if failed is not None and not len(found):
             raise CannotRun(failed)
         ended = None if interrupted else _ended(process, facts, plan, hung=hung)
         return Load(plan, found, facts, readings, busy, interrupted, ended)

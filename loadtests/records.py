@@ -6,6 +6,7 @@ should have been sent; an hour at 1,000 requests/s is 160 MB.
 
 import contextlib
 import enum
+import io
 import json
 import os
 import struct
@@ -86,6 +87,9 @@ class Recorder:
         self.failed = 0
         #: Whatever else a report should know of this process. Any: JSON.
         self.facts: dict[str, Any] = {}
+        #: Moments, and how much too late this process was woken then, since the last flush.
+        self.lags: list[tuple[float, float]] = []
+        self._files: list[io.FileIO] = []
 
     def add(
         self,
@@ -111,16 +115,20 @@ class Recorder:
                 examples[why] += 1
 
     def flush(self) -> None:
-        """Write what has been noted since the last time; without a folder nobody wants it."""
+        """Write what has been noted since the last time; without a folder nobody wants it.
+
+        Both files stay open: where descriptors have run out there would be none to write with.
+        """
         waiting, self._waiting = self._waiting, bytearray()
         if self._folder is None:
             return
-        with (self._folder / f"{os.getpid()}.records").open("ab") as file:
-            file.write(waiting)
+        if not self._files:
+            self._files = [(self._folder / f"{os.getpid()}.{kind}").open("ab", buffering=0) for kind in ("records", "facts")]
+        records, facts = self._files
+        records.write(waiting)
         examples = {kind.name: dict(found) for kind, found in self._examples.items()}
-        half = self._folder / f"{os.getpid()}.half"
-        half.write_text(json.dumps({**self.facts, "examples": examples}), encoding="utf-8")
-        half.replace(half.with_suffix(".json"))  # whole or not at all: this process may be killed
+        facts.write(json.dumps({**self.facts, "lags": self.lags, "examples": examples}).encode() + b"\n")
+        self.lags = []
 
 
 def stages_of(timing: str) -> tuple[float, ...]:
@@ -139,8 +147,20 @@ def read(folder: Path) -> tuple[Array, list[dict[str, Any]]]:
     files = sorted(folder.glob("*.records"))
     parts = [np.frombuffer(data[: len(data) // RECORD.itemsize * RECORD.itemsize], RECORD) for data in map(_bytes, files)]
     records = np.concatenate(parts) if parts else np.zeros(0, RECORD)
-    facts = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    facts = [_facts(file) for file in sorted(folder.glob("*.facts"))]
     return records[np.argsort(records["meant"], kind="stable")], facts
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """Return the facts of one process: the last ones of each name, and all its lags. A line may have been cut off."""
+    found: dict[str, Any] = {}
+    lags: list[Any] = []
+    for line in file.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            lags += told.pop("lags")
+            found |= told
+    return {**found, "lags": lags}
 
 
 def _bytes(file: Path) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from loadtests import figures
 from loadtests.interrupts import current
 from loadtests.process import Load
-from loadtests.records import ENDED, EXHAUSTED
+from loadtests.records import ENDED, EXHAUSTED, FAILED
 from loadtests.slo import Judged, Objective, judge, unexcused
 
 #: Raised with every change that a reader of old reports must know of.
@@ -61,7 +61,7 @@ def _verdict(load: Load, found: Json, judged: tuple[Judged, ...]) -> int:
     totals, generator = found["totals"], found["generator"]
     if load.interrupted is not None:
         return INTERRUPTED
-    if (load.stopped or "").startswith((EXHAUSTED, ENDED)):
+    if (load.stopped or "").startswith((EXHAUSTED, ENDED, FAILED)):
         return INVALID
     if not totals["requests"] or load.stopped is not None:
         return BAD

@@ -8,9 +8,10 @@ from loadtests import environment, local_server, report, runs, search, slo, tune
 from loadtests.calibration import calibrate
 from loadtests.interrupts import current
 from loadtests.options import Options
-from loadtests.prepare import DEFAULT_REPOSITORY, weights
+from loadtests.prepare import DEFAULT_REPOSITORY
 from loadtests.server import CannotRun
 from loadtests.tune import Candidate
+from loadtests.weights import weights
 from models import machine
 from models.repository import MANIFEST, Repository
 

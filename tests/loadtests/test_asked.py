@@ -7,8 +7,9 @@ import pytest
 
 from loadtests.asked import asked_samples
 from loadtests.plan import Traffic
-from loadtests.prepare import prepare, weights
+from loadtests.prepare import prepare
 from loadtests.server import Answer, CannotRun, Server
+from loadtests.weights import weights
 from tests.loadtests.faulty import METADATA, Faulty, faulty
 
 

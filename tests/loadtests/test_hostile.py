@@ -25,7 +25,7 @@ BUFFERS_BYTES = 16 << 20
 #: What is read until the time is over, and not kept.
 NOT_KEPT = ("interim answers without end", "trailers without end")
 
-X, Y = METADATA["inputs"][0], METADATA["outputs"][0]  # type: ignore[index]
+X, Y = METADATA["inputs"][0], METADATA["outputs"][0]
 
 MODELS: dict[str, Say] = {
     **TRANSPORT,
