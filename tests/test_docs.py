@@ -32,6 +32,7 @@ RUN_ELSEWHERE = {
         "tests/serving/test_telemetry.py",
         '"--telemetry"',
     ),
+    "sameway serve --engine ray --ray-replicas 1:4": ("tests/serving/engine/test_ray.py", '"--engine", "ray"'),
     "docker build --target serve -t sameway:serve .": ("tests/deploy/test_docker.py", '"--target", "serve"'),
     "docker run --read-only -p 8000:8000 sameway:serve": ("tests/deploy/test_docker.py", '"--read-only"'),
 }
