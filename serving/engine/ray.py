@@ -90,7 +90,7 @@ class Cluster:
                 socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
             except OSError as error:
                 raise ConnectionError(error.strerror or str(error)) from error
-        _within(_CONNECT_SECONDS, lambda: ray.init(address=address, namespace=_NAMESPACE, logging_level=logging.WARNING))
+        _within(_CONNECT_SECONDS, lambda: ray.init(address=address, namespace=_NAMESPACE, logging_level=logging.ERROR))
 
     def _start(self) -> None:
         """Start a Ray on this machine; raise ConnectionError."""
@@ -250,7 +250,7 @@ class Cluster:
 
 def _within(seconds: float, doing: Callable[[], object]) -> None:
     """Do something in a thread; raise ConnectionError where it fails, or takes longer."""
-    problems: list[str] = ["it does not answer as Ray does"]
+    problems: list[str] = ["it does not answer as Ray does, or wants another token"]
 
     def run() -> None:
         try:
