@@ -6,10 +6,12 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -248,21 +250,17 @@ def test_a_ray_that_cannot_be_reached_is_named(root: Path, listens: bool) -> Non
 
 
 @pytest.mark.long
-def test_a_ray_that_is_there_is_used_and_left_as_it_was(root: Path, tmp_path: Path) -> None:
+def test_a_ray_that_is_there_is_used_and_left_as_it_was(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     # Ray's workers have the ports from 10,002 to 19,999.
     address = f"127.0.0.1:{port if port > 19_999 else port + 20_000}"
     environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": str(ROOT)}
-    command = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--head",
-        "--block",
-        "--port",
-        address.rpartition(":")[2],
-    ]
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={tmp_path / 'ray'}"]
+    # A short path, as Ray puts sockets there.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "start", "--head", "--block", "--port", address.rpartition(":")[2], "--temp-dir", folder]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
     head = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -284,6 +282,7 @@ def test_a_ray_that_is_there_is_used_and_left_as_it_was(root: Path, tmp_path: Pa
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         head.wait(_PATIENCE_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listens(address: str) -> bool:
