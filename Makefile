@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
 .PHONY: tools load-smoke audit images publish
 .PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
-.PHONY: publish-faults export-suite docker-test-all image-figures
+.PHONY: publish-faults export-suite docker-test-all image-figures ray-test
 
 MINUTES ?= 30
 
@@ -69,6 +69,17 @@ kserve-client: .venv-kserve/installed  ## KServe's client, in an environment of 
 	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+ray-test: .venv-ray/installed  ## `--engine ray` on a local Ray: conformance, kills, swaps, autoscaling, stops (15 minutes)
+	SAMEWAY_CONFORMANCE_ENGINE=ray OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest tests/conformance
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -m 'long or not long' tests/serving/engine/test_ray.py
+	.venv-ray/bin/python -m proofs.replicas
+
+.venv-ray/installed: pyproject.toml constraints.txt
+	@echo "installing into .venv-ray (more than a gigabyte, once)"
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	@touch $@
+
 fuzz: install  ## 20,000 requests made from our own OpenAPI document, to each front end; none may be a 5xx
 	$(BIN)/python -m tests.conformance.fuzz --requests 20000
 
@@ -76,7 +87,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite long  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite ray-test long  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload

@@ -37,6 +37,7 @@ RUN_ELSEWHERE = {
         'build("serve", "sameway:serve-test", MODELS="models"',
     ),
     "docker run --read-only -p 8000:8000 sameway:serve": ("proofs/containers.py", '"--read-only"'),
+    "sameway serve --engine ray --ray-replicas 1:4": ("tests/serving/engine/test_ray.py", '"--engine", "ray"'),
 }
 
 

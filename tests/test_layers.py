@@ -309,6 +309,7 @@ def test_only_signing_knows_cryptography() -> None:
                 "safetensors",
                 "opentelemetry",
                 "pynvml",
+                "ray",
             },
         ),
         ("models.spec", {"torch", "PIL"}),

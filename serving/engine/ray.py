@@ -33,11 +33,11 @@ from serving.metrics import Metrics
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Calls of one version under way, for each replica: one that is computed, one that is read, one that is on its way there,
-#: one on its way back.
-_CALLS = 4
-#: And how many of them are to be too many for the replicas that there are.
-_BUSY_CALLS = 2
+#: Calls of one version under way, for each replica: one that is computed, and one that is on its way. With more of them
+#: each would carry fewer requests, and cost as much.
+_CALLS = 2
+#: And so many for each replica mean that there are enough of these; more than that, that one more would help.
+_BUSY_CALLS = 1
 #: Far more than there will be: requests wait at the edge, where they can be given up.
 _MOST_CALLS = 1000
 #: Calls share memory where they are large; 200 MB hold six of the largest bodies.
@@ -80,6 +80,7 @@ class Cluster:
 
     def connect(self, address: str | None) -> None:
         """Connect with the Ray at an address, or start one that ends with this process; raise ConnectionError."""
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it tells of every step
         if address is None:
             self._start()
             return
@@ -89,7 +90,7 @@ class Cluster:
                 socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
             except OSError as error:
                 raise ConnectionError(error.strerror or str(error)) from error
-        _within(_CONNECT_SECONDS, lambda: ray.init(address=address, namespace=_NAMESPACE, logging_level=logging.WARNING))
+        _within(_CONNECT_SECONDS, lambda: ray.init(address=address, namespace=_NAMESPACE, logging_level=logging.ERROR))
 
     def _start(self) -> None:
         """Start a Ray on this machine; raise ConnectionError."""
@@ -249,7 +250,7 @@ class Cluster:
 
 def _within(seconds: float, doing: Callable[[], object]) -> None:
     """Do something in a thread; raise ConnectionError where it fails, or takes longer."""
-    problems: list[str] = ["it does not answer as Ray does"]
+    problems: list[str] = ["it does not answer as Ray does, or wants another token"]
 
     def run() -> None:
         try:

@@ -8,6 +8,8 @@ _SET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Our /metrics has the figures.
     "RAY_enable_metrics_collection": "false",
+    # What replicas write goes to a log, not to a terminal.
+    "RAY_COLOR_PREFIX": "0",
     # A thread that is late must not start another Ray when this one has been left.
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # Calls are made on a loop of our own: to cross to another one costs a third of a call.

@@ -1,16 +1,20 @@
 """`sameway serve --engine ray` on a local Ray: real replicas, which are killed, added, taken away. `make ray-test`."""
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +33,9 @@ _PATIENCE_SECONDS = 120.0
 _MODELS = 6
 
 
-def begin(root: Path, *flags: str) -> Server:
-    server = Server.start(root, "--engine", "ray", "--ray-cpus", "0.1", "--drain-delay-seconds", "0", *flags)
+def begin(root: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Server:
+    words = ("--engine", "ray", "--ray-cpus", "0.1", "--drain-delay-seconds", "0", *flags)
+    server = Server.start(root, *words, environment=environment)
     server.until(lambda: server.ask("/v2/health/ready")[0] == 200, "ready", seconds=_PATIENCE_SECONDS)
     return server
 
@@ -242,6 +247,51 @@ def test_a_ray_that_cannot_be_reached_is_named(root: Path, listens: bool) -> Non
     assert done.returncode == 1
     assert f"ray_address: expected a Ray that can be reached, found none at {address}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.long
+def test_a_ray_that_is_there_is_used_and_left_as_it_was(root: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    # Ray's workers have the ports from 10,002 to 19,999.
+    address = f"127.0.0.1:{port if port > 19_999 else port + 20_000}"
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": str(ROOT)}
+    # A short path, as Ray puts sockets there.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "start", "--head", "--block", "--port", address.rpartition(":")[2], "--temp-dir", folder]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
+    head = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not _listens(address) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        flags = ("--ray-address", address, "--models", "toy1,toy2")
+        server = begin(root, *flags, environment=environment)
+        assert is_right(server, 1, 1)
+        # Its successor takes the place of one that could not say goodbye.
+        server.kill()
+        server = begin(root, *flags, environment=environment)
+        assert is_right(server, 2, 2)
+        assert server.stop() == 0
+        living = [Path(f"/proc/{pid}/cmdline").read_text() for pid in replicas.family(head.pid)]
+        assert any("raylet" in line for line in living)
+        assert not [line for line in living if "ServeReplica" in line]
+    finally:
+        for pid in [*replicas.family(head.pid), head.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        head.wait(_PATIENCE_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _toy(authority: str):  # type: ignore[no-untyped-def]
