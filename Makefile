@@ -154,7 +154,7 @@ docker-test-all: install  ## the same of all three images; TORCH_INDEX names PyT
 
 tools:  ## what tests of deploy/ need and pip does not bring, by Debian's or Ubuntu's apt
 	sudo apt-get update -q
-	sudo apt-get install -qy --no-install-recommends prometheus nginx-light docker-compose wrk
+	sudo apt-get install -qy --no-install-recommends prometheus nginx-light docker-compose python3-setuptools wrk
 
 load-smoke: $(VENV)/demo-installed  ## some seconds of `sameway loadtest` on each front end: every answer is right
 	$(BIN)/python -m proofs.load_smoke

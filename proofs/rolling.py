@@ -10,6 +10,7 @@ Needs nginx (Debian: nginx-light); nothing is installed here.
 import argparse
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -97,7 +98,8 @@ def proxy(program: str, folder: Path, ports: list[int]) -> Iterator[int]:
         port = int(free.getsockname()[1])
     file = folder / "nginx.conf"
     file.write_text(configuration(folder, port, ports))
-    directives = f"daemon off; pid {folder}/nginx.pid;"
+    # Started by root it would work as another user, who cannot write into this folder what it keeps of large bodies.
+    directives = f"daemon off; pid {folder}/nginx.pid;" + (" user root;" if os.geteuid() == 0 else "")
     process = subprocess.Popen(
         [program, "-e", str(folder / _LOG), "-p", str(folder), "-c", str(file), "-g", directives], stderr=subprocess.DEVNULL
     )

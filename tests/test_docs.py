@@ -23,6 +23,7 @@ from models import spec
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+_COMPOSE = "docker compose -f deploy/compose.yaml"
 #: Commands that are run elsewhere, and the file that runs them with the words to be found there.
 RUN_ELSEWHERE = {
     "make demo": (".ci/run", "make demo"),
@@ -38,6 +39,21 @@ RUN_ELSEWHERE = {
     ),
     "docker run --read-only -p 8000:8000 sameway:serve": ("proofs/containers.py", '"--read-only"'),
     "sameway serve --engine ray --ray-replicas 1:4": ("tests/serving/engine/test_ray.py", '"--engine", "ray"'),
+    # Of deploy/, where an engine and images of others would be needed: held against the files that they name.
+    **dict.fromkeys(
+        [
+            "export GRAFANA_PASSWORD=…",
+            "docker compose -f deploy/compose.yaml up --build",
+            "make images",
+            *(
+                f"SAMEWAY_IMAGE=sameway:serve-0.1.0 {_COMPOSE} up -d --no-deps --no-build {name}"
+                for name in ("fastapi", "flask")
+            ),
+            f"{_COMPOSE} ps fastapi",
+            f"{_COMPOSE} exec nginx nginx -c /tmp/nginx.conf -s reload",
+        ],
+        ("tests/deploy/test_commands.py", 'PAGE = ROOT / "docs" / "operations.md"'),
+    ),
 }
 
 

@@ -104,7 +104,7 @@ def filled(expression: str, *, window: str) -> str:
     return re.sub(r"\$(\w+)", lambda name: known[name[1]], expression)
 
 
-def variables() -> list[tuple[str, str]]:
-    """Return of each variable the selector and the label that it asks Prometheus for."""
+def variables() -> dict[str, str]:
+    """Return the labels that the variables are, and for each the selector that it asks Prometheus for."""
     asked = [re.fullmatch(r"label_values\((.+), (\w+)\)", one["query"]["query"]) for one in read()["templating"]["list"]]
-    return [(one[1], one[2]) for one in asked if one is not None]
+    return {one[2]: one[1] for one in asked if one is not None}

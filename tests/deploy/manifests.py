@@ -1,12 +1,10 @@
-"""Kubernetes' objects as kustomize makes them, and the fields of KServe's and KEDA's that their documentation lists.
+"""Kubernetes' objects as kustomize makes them, and how the tests read them: a manifest of a kind, the pods that it makes."""
 
-Core kinds are held against Kubernetes' own schemas (kubernetes-validate). KServe and KEDA define kinds of their own, whose
-schemas no package here has: below stand the fields that we were able to read up, from KServe's API reference (v1alpha1
-ServingRuntime, v1beta1 InferenceService) and KEDA's "ScaledObject specification" and "Prometheus" scaler, 2.17. A field that
-is not listed is taken for a mistake. Containers in them are Kubernetes' own again, and are checked as such.
-"""
-
+import functools
+import json
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,127 +15,18 @@ from tests.deploy.tools import DEPLOY, said, tool
 FOLDER = DEPLOY / "kubernetes"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 
+#: What people apply, by name: the folders of each.
+SETS = {
+    "base": [FOLDER / "base"],
+    **{name: [FOLDER / "overlays" / name] for name in OVERLAYS},
+    "cpu with canary": [FOLDER / "overlays" / "cpu", FOLDER / "overlays" / "canary"],
+    "kserve": [FOLDER / "kserve"],
+}
+
 #: The oldest and the newest Kubernetes whose schemas we ask.
 VERSIONS = ("1.31", "1.37")
 
 Manifest = dict[str, Any]  # Any: YAML
-
-_TEXT, _WHOLE, _TRUTH = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
-_TEXTS = {"type": "object", "additionalProperties": _TEXT}
-
-
-def _object(required: Manifest, optional: Manifest | None = None) -> Manifest:
-    """Return the schema of an object with these members and no others."""
-    members = {**required, **(optional or {})}
-    return {"type": "object", "required": list(required), "properties": members, "additionalProperties": False}
-
-
-def _list(items: Manifest) -> Manifest:
-    return {"type": "array", "items": items, "minItems": 1}
-
-
-def _kind(version: str, kind: str, spec: Manifest) -> Manifest:
-    metadata = _object({"name": _TEXT}, {"namespace": _TEXT, "labels": _TEXTS, "annotations": _TEXTS})
-    return _object({"apiVersion": {"const": version}, "kind": {"const": kind}, "metadata": metadata, "spec": spec})
-
-
-_CONTAINER = {"type": "object", "required": ["name"]}  # Kubernetes' own
-_PROTOCOL = {"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]}
-
-_SERVING_RUNTIME = _kind(
-    "serving.kserve.io/v1alpha1",
-    "ServingRuntime",
-    _object(
-        {"containers": _list(_CONTAINER)},
-        {
-            "supportedModelFormats": _list(
-                _object(
-                    {"name": _TEXT},
-                    {"version": _TEXT, "autoSelect": _TRUTH, "priority": {"type": "integer", "minimum": 1}},
-                )
-            ),
-            "protocolVersions": _list(_PROTOCOL), "multiModel": _TRUTH, "disabled": _TRUTH, "labels": _TEXTS,
-            "annotations": _TEXTS, "nodeSelector": _TEXTS, "tolerations": _list({"type": "object"}),
-            "affinity": {"type": "object"}, "volumes": _list({"type": "object"}),
-            "imagePullSecrets": _list({"type": "object"}), "hostIPC": _TRUTH,
-        },
-    ),
-)  # fmt: skip
-
-_MODEL = _object(
-    {"modelFormat": _object({"name": _TEXT}, {"version": _TEXT})},
-    {"runtime": _TEXT, "protocolVersion": _PROTOCOL, "storageUri": _TEXT, "runtimeVersion": _TEXT,
-     "storage": {"type": "object"}, "resources": {"type": "object"}, "env": _list({"type": "object"}), "args": _list(_TEXT)},
-)  # fmt: skip
-_INFERENCE_SERVICE = _kind(
-    "serving.kserve.io/v1beta1",
-    "InferenceService",
-    _object(
-        {
-            "predictor": _object(
-                {"model": _MODEL},
-                {
-                    "minReplicas": _WHOLE, "maxReplicas": _WHOLE, "scaleTarget": _WHOLE,
-                    "scaleMetric": {"enum": ["cpu", "memory", "concurrency", "rps"]}, "containerConcurrency": _WHOLE,
-                    "timeout": _WHOLE, "canaryTrafficPercent": {"type": "integer", "minimum": 0, "maximum": 100},
-                    "labels": _TEXTS, "annotations": _TEXTS, "deploymentStrategy": {"type": "object"},
-                    # Of the pod, as Kubernetes has them.
-                    "terminationGracePeriodSeconds": _WHOLE, "serviceAccountName": _TEXT, "nodeSelector": _TEXTS,
-                    "tolerations": _list({"type": "object"}), "securityContext": {"type": "object"},
-                },
-            )
-        }
-    ),
-)  # fmt: skip
-
-_NUMBER_AS_TEXT = {"type": "string", "pattern": r"^\d+(\.\d+)?$"}
-_TRUTH_AS_TEXT = {"enum": ["true", "false"]}
-_SCALED_OBJECT = _kind(
-    "keda.sh/v1alpha1",
-    "ScaledObject",
-    _object(
-        {
-            "scaleTargetRef": _object(
-                {"name": _TEXT}, {"apiVersion": _TEXT, "kind": _TEXT, "envSourceContainerName": _TEXT}
-            ),
-            "triggers": _list(
-                _object(
-                    {
-                        "type": {"const": "prometheus"},
-                        "metadata": _object(
-                            {"serverAddress": _TEXT, "query": _TEXT, "threshold": _NUMBER_AS_TEXT},
-                            {"activationThreshold": _NUMBER_AS_TEXT, "namespace": _TEXT, "customHeaders": _TEXT,
-                             "ignoreNullValues": _TRUTH_AS_TEXT, "queryParameters": _TEXT, "unsafeSsl": _TRUTH_AS_TEXT},
-                        ),
-                    },
-                    {"name": _TEXT, "metricType": {"enum": ["AverageValue", "Value"]}, "useCachedMetrics": _TRUTH},
-                )
-            ),
-        },
-        {
-            "pollingInterval": _WHOLE, "cooldownPeriod": _WHOLE, "initialCooldownPeriod": _WHOLE,
-            "idleReplicaCount": {"const": 0}, "minReplicaCount": _WHOLE, "maxReplicaCount": _WHOLE,
-            "fallback": _object(
-                {"failureThreshold": _WHOLE, "replicas": _WHOLE},
-                {"behavior": {"enum": ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]}},
-            ),
-            "advanced": _object(
-                {},
-                {
-                    "restoreToOriginalReplicaCount": _TRUTH,
-                    "horizontalPodAutoscalerConfig": _object({}, {"name": _TEXT, "behavior": {"type": "object"}}),
-                },
-            ),
-        },
-    ),
-)  # fmt: skip
-
-#: By apiVersion and kind.
-LISTED = {
-    ("serving.kserve.io/v1alpha1", "ServingRuntime"): _SERVING_RUNTIME,
-    ("serving.kserve.io/v1beta1", "InferenceService"): _INFERENCE_SERVICE,
-    ("keda.sh/v1alpha1", "ScaledObject"): _SCALED_OBJECT,
-}
 
 
 def made(folder: Path) -> list[Manifest]:
@@ -145,6 +34,18 @@ def made(folder: Path) -> list[Manifest]:
     done = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, said(done)
     return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+@functools.cache
+def _text_of(name: str) -> str:
+    """Return what kustomize makes of a set, as JSON: kustomize takes its time, and the tests change what they are given."""
+    return json.dumps([manifest for folder in SETS[name] for manifest in made(folder)])
+
+
+def made_set(name: str) -> list[Manifest]:
+    """Return the manifests of one of SETS, for the caller alone."""
+    found: list[Manifest] = json.loads(_text_of(name))
+    return found
 
 
 def identity(manifest: Manifest) -> tuple[str, str]:
@@ -158,6 +59,65 @@ def only(manifests: list[Manifest], kind: str) -> Manifest:
     return found
 
 
+def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
+    """Return the manifests of a kind."""
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The pods that a Deployment or a ServingRuntime makes, as far as the checks ask."""
+
+    manifest: Manifest
+    spec: Manifest
+    labels: Mapping[str, str]
+    grace_seconds: int
+
+    @property
+    def name(self) -> str:
+        """The name of what makes them."""
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Where they run."""
+        return str(self.manifest["metadata"]["namespace"])
+
+    @property
+    def kind(self) -> str:
+        """What makes them."""
+        return str(self.manifest["kind"])
+
+    @property
+    def container(self) -> Manifest:
+        """Their one container."""
+        return container(self.manifest)
+
+    def chosen_by(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a selector chooses them."""
+        return labels.items() <= self.labels.items()
+
+    def has_port(self, port: int | str) -> bool:
+        """Tell whether a name or a number is that of the container's port."""
+        return any(port in (one["containerPort"], one.get("name")) for one in self.container["ports"])
+
+
+def pods(manifests: list[Manifest]) -> list[Pod]:
+    """Return the servers' pods of a set of manifests."""
+    found = []
+    for one in of_kind(manifests, "Deployment"):
+        template = one["spec"]["template"]
+        grace = template["spec"]["terminationGracePeriodSeconds"]
+        found.append(Pod(one, template["spec"], template["metadata"]["labels"], grace))
+    for one in of_kind(manifests, "ServingRuntime"):
+        graces = [
+            service["spec"]["predictor"]["terminationGracePeriodSeconds"]
+            for service in of_kind(manifests, "InferenceService")
+        ]
+        found.append(Pod(one, one["spec"], one["spec"].get("labels", {}), min(graces)))
+    return found
+
+
 def container(manifest: Manifest) -> Manifest:
     """Return the one container of a Deployment or a ServingRuntime."""
     spec = manifest["spec"]
@@ -168,4 +128,5 @@ def container(manifest: Manifest) -> Manifest:
 
 def settings(one: Manifest) -> dict[str, str]:
     """Return the settings that a container's environment gives, by the names of their fields."""
-    return {variable["name"].removeprefix("SAMEWAY_").lower(): variable["value"] for variable in one["env"]}
+    given = {variable["name"]: variable["value"] for variable in one["env"]}
+    return {name.removeprefix("SAMEWAY_").lower(): value for name, value in given.items() if name.startswith("SAMEWAY_")}

@@ -8,9 +8,11 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import yaml
 
 from tests.deploy.tools import DEPLOY, tool
 
@@ -38,6 +40,10 @@ class Prometheus:
         values = [float(value) for _, value in samples]
         return [value for value in values if value == value]
 
+    def tracks(self, expression: str) -> list[str]:
+        """Return the tracks that an instant query's series are of, sorted."""
+        return sorted(one["metric"].get("track", "") for one in self.ask("query", query=expression)["result"])
+
     def values(self, label: str, selector: str) -> list[str]:
         """Return the values of a label, as Grafana's `label_values` asks for them."""
         found: list[str] = self.ask(f"label/{label}/values", match=selector)
@@ -55,11 +61,47 @@ def configuration(targets: Sequence[str]) -> str:
     return text
 
 
+class PodPort(NamedTuple):
+    """A port of a pod's container as Kubernetes' discovery finds it."""
+
+    address: str
+    pod: str
+    labels: Mapping[str, str]
+    namespace: str = "sameway"
+    port: str = "http"
+    phase: str = "Running"
+
+    def found(self) -> dict[str, object]:
+        """Return it as discovery by files has it, under the names that Kubernetes' discovery gives."""
+        labels = {re.sub(r"\W", "_", name): value for name, value in self.labels.items()}
+        return {
+            "targets": [self.address],
+            "labels": {
+                "__meta_kubernetes_namespace": self.namespace,
+                "__meta_kubernetes_pod_name": self.pod,
+                "__meta_kubernetes_pod_phase": self.phase,
+                "__meta_kubernetes_pod_container_port_name": self.port,
+                **{f"__meta_kubernetes_pod_label_{name}": value for name, value in labels.items()},
+            },
+        }
+
+
+def on_kubernetes(folder: Path, ports: Sequence[PodPort]) -> dict[str, Any]:  # Any: YAML
+    """Return kubernetes.yml with pods that are found in a file: no package of Prometheus here can ask Kubernetes."""
+    (folder / "pods.json").write_text(json.dumps([port.found() for port in ports]))
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "kubernetes.yml").read_text())
+    found["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+    (job,) = found["scrape_configs"]
+    del job["kubernetes_sd_configs"]
+    job["file_sd_configs"] = [{"files": [str(folder / "pods.json")]}]
+    return found
+
+
 @contextlib.contextmanager
-def running(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
+def running(folder: Path, configuration: str) -> Iterator[Prometheus]:
     """Run Prometheus until the block ends, with its data and its copy of the files in a folder."""
     program = tool("prometheus")
-    (folder / "prometheus.yml").write_text(configuration(targets))
+    (folder / "prometheus.yml").write_text(configuration)
     (folder / "alerts.yml").write_bytes((FOLDER / "alerts.yml").read_bytes())
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])

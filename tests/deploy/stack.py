@@ -58,8 +58,9 @@ def running(folder: Path) -> Iterator[Stack]:
         for server in servers:
             server.ready()
         port = stack.enter_context(_nginx(folder, [server.authority for server in servers]))
+        authorities = [server.authority for server in servers]
         (folder / "prometheus").mkdir()
-        found = stack.enter_context(prometheus.running(folder / "prometheus", [server.authority for server in servers]))
+        found = stack.enter_context(prometheus.running(folder / "prometheus", prometheus.configuration(authorities)))
         stack.enter_context(_load(port))
         yield Stack(servers, found, port)
 

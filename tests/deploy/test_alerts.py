@@ -20,17 +20,6 @@ def test_the_rules_and_the_configuration_are_well_formed() -> None:
     assert f"{len(RULES)} rules found" in said(done)
 
 
-def test_the_configuration_for_kubernetes_is_well_formed_but_for_what_debian_leaves_out(tmp_path: Path) -> None:
-    """Debian's Prometheus knows no discovery on Kubernetes: everything else is checked with a fixed target in its place."""
-    text = (FOLDER / "kubernetes.yml").read_text()
-    fixed = text.replace("kubernetes_sd_configs:\n      - role: pod", 'static_configs:\n      - targets: ["pod:8000"]')
-    assert fixed != text
-    (tmp_path / "kubernetes.yml").write_text(fixed)
-    (tmp_path / "alerts.yml").write_bytes((FOLDER / "alerts.yml").read_bytes())
-    done = run("promtool", "check", "config", str(tmp_path / "kubernetes.yml"))
-    assert done.returncode == 0, said(done)
-
-
 def test_each_rule_fires_where_it_must_and_nowhere_else() -> None:
     done = run("promtool", "test", "rules", str(FOLDER / "alerts_test.yml"))
     assert done.returncode == 0, said(done)

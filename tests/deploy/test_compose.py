@@ -1,15 +1,14 @@
 """compose.yaml: read by Debian's docker-compose, and held against what it starts. No container is started here."""
 
+import copy
 from typing import Any
 
 import pytest
 import yaml
 
-from serving.settings import Settings
-from tests.deploy.stack import compose, nginx_configuration
+from tests.deploy.composed import SERVERS, complaints
+from tests.deploy.stack import compose
 from tests.deploy.tools import DEPLOY, ROOT, said
-
-SERVERS = ("fastapi", "flask")
 
 
 @pytest.fixture(scope="module")
@@ -30,27 +29,6 @@ def test_without_a_password_for_grafana_it_says_so() -> None:
     assert "a password for Grafana's user admin" in said(done)
 
 
-def test_every_setting_of_a_server_is_one(services: dict[str, Any]) -> None:
-    for name in SERVERS:
-        given = {key.removeprefix("SAMEWAY_").lower(): value for key, value in services[name]["environment"].items()}
-        assert set(given) <= set(Settings.model_fields)
-        assert Settings.model_validate(given).frontend == name
-
-
-def test_a_server_has_the_time_it_takes_to_drain(services: dict[str, Any]) -> None:
-    drain = Settings.model_fields["drain_delay_seconds"].default + Settings.model_fields["drain_seconds"].default
-    for name in SERVERS:
-        assert services[name]["stop_grace_period"] == f"{drain + 5:.0f}s"
-
-
-def test_nobody_has_rights_that_it_does_not_need(services: dict[str, Any]) -> None:
-    for name, service in services.items():
-        assert service["cap_drop"] == ["ALL"], name
-        assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert service.get("read_only") or name == "grafana", name
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
-
-
 def test_every_file_it_mounts_is_there() -> None:
     """Docker would make a folder of the name in its place."""
     plain = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
@@ -69,14 +47,49 @@ def test_the_images_are_the_dockerfiles_or_named_by_version(services: dict[str, 
             assert service["image"].rpartition(":")[2] not in ("", "latest"), name
 
 
-def test_nginx_is_configured_by_the_one_file_there_is(services: dict[str, Any]) -> None:
-    text = nginx_configuration()
-    assert "127.0.0.1" not in text
-    for name in SERVERS:
-        assert f"server {name}:{services[name]['environment']['SAMEWAY_PORT']} max_fails=0;" in text
-    assert "listen 8080;" in text
-    assert services["nginx"]["ports"][0].endswith(":8080/tcp")
-    assert "pid /tmp/nginx.pid;" in text
+def test_it_starts_what_docs_say_and_nobody_has_rights_or_room_without_need(services: dict[str, Any]) -> None:
+    assert complaints(services) == []
+
+
+#: By service and by place in it; None takes something away.
+_MISTAKES: list[tuple[str, str, object]] = [
+    ("flask", "healthcheck", {"disable": True}),
+    ("fastapi", "environment.SAMEWAY_HOST", "127.0.0.1"),
+    ("fastapi", "environment.SAMEWAY_PROT", "8000"),
+    ("fastapi", "environment.SAMEWAY_FRONTEND", "flask"),
+    ("fastapi", "environment.SAMEWAY_PORT", "9000"),
+    ("fastapi", "stop_grace_period", "16s"),
+    ("fastapi", "mem_limit", None),
+    ("fastapi", "cap_drop", []),
+    ("nginx", "tmpfs", None),
+    ("nginx", "tmpfs", ["/tmp:uid=101,gid=101,size=16m"]),
+    ("nginx", "tmpfs", ["/tmp:uid=101,gid=101", "/var/cache/nginx:uid=101,gid=101"]),
+    ("nginx", "mem_limit", "64m"),
+    ("nginx", "ports.0", "8080:8080/tcp"),
+    ("nginx", "command.0", "sed -f /etc/sameway/compose.sed /etc/sameway/nginx.conf > /tmp/nginx.conf && exec nginx"),
+    ("nginx", "command.0", "sed -f /etc/sameway/c.sed /etc/sameway/nginx.conf > /tmp/n.conf && exec nginx -c /tmp/n.conf"),
+    ("prometheus", "command.0", "--config.file=/etc/prometheus/prometheus.yaml"),
+    ("prometheus", "command.0", "--config.file=/etc/prom/prometheus.yml"),
+    ("prometheus", "command.1", "--storage.tsdb.path=/data"),
+    ("grafana", "environment.GF_SECURITY_ADMIN_PASSWORT", "of-a-test"),
+    ("grafana", "environment.GF_SECURITY_ADMIN_PASSWORD", "admin"),
+    ("grafana", "environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", "/var/lib/grafana/dashboards/another.json"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("service", "place", "value"), _MISTAKES)
+def test_a_mistake_is_complained_of(services: dict[str, Any], service: str, place: str, value: object) -> None:
+    wrong = copy.deepcopy(services)
+    inside = wrong[service]
+    *way, last = [int(step) if step.isdecimal() else step for step in place.split(".")]
+    for step in way:
+        inside = inside[step]
+    if value is None:
+        del inside[last]
+    else:
+        assert isinstance(inside, list) or inside.get(last) != value, "no mistake"
+        inside[last] = value
+    assert complaints(wrong) != []
 
 
 def test_prometheus_scrapes_the_servers_there_are() -> None:

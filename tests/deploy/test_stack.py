@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from tests.deploy import dashboard
+from tests.deploy import dashboard, prometheus
+from tests.deploy.prometheus import PodPort, Prometheus
 from tests.deploy.stack import Stack, running
 from tests.deploy.tools import DEPLOY, ROOT
 
@@ -20,13 +21,13 @@ _PATIENCE = 60.0
 
 
 def autoscaler_queries() -> list[str]:
-    """Return what KEDA and prometheus-adapter ask, with servers in place of pods, which only Kubernetes has."""
+    """Return what KEDA and prometheus-adapter ask."""
     overlays = DEPLOY / "kubernetes" / "overlays"
     scaled = yaml.safe_load((overlays / "autoscaling-keda" / "scaledobject.yaml").read_text())
-    queries = [one["metadata"]["query"].replace("namespace=", "job=") for one in scaled["spec"]["triggers"]]
+    queries = [one["metadata"]["query"] for one in scaled["spec"]["triggers"]]
     adapter = yaml.safe_load((overlays / "autoscaling-hpa" / "prometheus-adapter.yaml").read_text())
     for rule in adapter["rules"]["custom"]:
-        filled = {"Series": rule["name"]["matches"], "LabelMatchers": 'job="sameway"', "GroupBy": "instance"}
+        filled = {"Series": rule["name"]["matches"], "LabelMatchers": 'namespace="sameway"', "GroupBy": "pod"}
         queries.append(re.sub(r"<<\.(\w+)>>", lambda name: filled[name[1]], rule["metricsQuery"]))  # noqa: B023 - used at once
     return queries
 
@@ -34,6 +35,19 @@ def autoscaler_queries() -> list[str]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running(tmp_path_factory.mktemp("stack")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def kubernetes(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """The same servers, one of them a canary, as a Prometheus finds them on Kubernetes."""
+    folder = tmp_path_factory.mktemp("kubernetes")
+    tracks = {"stable": "sameway-1", "canary": "sameway-canary-1"}
+    ports = [
+        PodPort(server.authority, tracks[track], {"app.kubernetes.io/name": "sameway", "sameway/track": track})
+        for server, track in zip(stack.servers, tracks, strict=True)
+    ]
+    with prometheus.running(folder, yaml.safe_dump(prometheus.on_kubernetes(folder, ports))) as found:
         yield found
 
 
@@ -80,9 +94,9 @@ def test_the_dashboard_shows_what_was_asked(stack: Stack) -> None:
 
 
 def test_the_dashboard_lets_one_choose_servers_and_models(stack: Stack) -> None:
-    (servers, models) = [stack.prometheus.values(label, selector) for selector, label in dashboard.variables()]
-    assert set(servers) == {server.authority for server in stack.servers}
-    assert models == ["telling"]
+    offered = {label: stack.prometheus.values(label, selector) for label, selector in dashboard.variables().items()}
+    assert set(offered.pop("instance")) == {server.authority for server in stack.servers}
+    assert offered == {"model": ["telling"], "track": []}  # tracks are Kubernetes'
 
 
 def test_every_rule_can_be_evaluated_and_none_fires_while_all_is_well(stack: Stack) -> None:
@@ -100,19 +114,26 @@ def test_every_rule_can_be_evaluated_and_none_fires_while_all_is_well(stack: Sta
 
 
 @pytest.mark.parametrize("query", autoscaler_queries())
-def test_autoscalers_get_an_answer(stack: Stack, query: str) -> None:
-    until(lambda: bool(stack.prometheus.query(query)), query)
+def test_autoscalers_get_one_answer_which_is_not_of_the_canary(kubernetes: Prometheus, query: str) -> None:
+    until(lambda: len(kubernetes.query(query)) == 1, query)
 
 
-def test_the_queries_that_judge_a_canary_are_queries(stack: Stack) -> None:
-    """As docs/operations.md shows them, of the model that there is."""
+def test_the_queries_that_judge_a_canary_tell_it_from_the_others(kubernetes: Prometheus) -> None:
+    """As docs/operations.md shows them, of the model that there is; both servers have the same version."""
     page = (ROOT / "docs" / "operations.md").read_text()
     queries = re.findall(r"^\| `([^`]*sameway_[^`]*)` \|", page, re.MULTILINE)
     assert len(queries) == 3
     for query in queries:
-        ours = query.replace("digits", "telling").replace("30m", _WINDOW).replace('outcome="failed"', 'outcome="refused"')
+        ours = query.replace("digits", "telling").replace("1h", _WINDOW).replace('outcome="failed"', 'outcome="refused"')
         assert ours != query
-        until(lambda ours=ours: bool(stack.prometheus.query(ours)), ours)  # type: ignore[misc]
+        until(lambda ours=ours: kubernetes.tracks(ours) == ["canary", "stable"], ours)  # type: ignore[misc]
+
+
+def test_the_dashboard_tells_a_canary_from_the_others(kubernetes: Prometheus) -> None:
+    shown = {query.panel: query.expression for query in dashboard.queries(window=_WINDOW)}
+    for panel in ("Request rate by model and version", "p99 by model and version", "Errors by kind"):
+        until(lambda panel=panel: set(kubernetes.tracks(shown[panel])) == {"canary", "stable"}, panel)  # type: ignore[misc]
+    assert sorted(kubernetes.values("track", dashboard.variables()["track"])) == ["canary", "stable"]
 
 
 def test_a_server_that_ends_is_missed(stack: Stack) -> None:
