@@ -43,6 +43,9 @@ _BACK_OFF_SECONDS = 0.1
 #: By so much a worker's clock may be behind its master's.
 _BEHIND_SECONDS = 1.0
 
+#: A pacer that was woken late sends what is due all the same, and ends by itself; this is where it does not.
+_LATE_SECONDS = 2.0
+
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_arguments(parser: Any) -> None:  # Any: Locust is not typed
@@ -171,10 +174,12 @@ class Levels(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """Return users and how many to start per second; None at the end."""
         runner: Any = self.runner  # Locust sets it before the first tick
-        plan = ready(runner.environment).plan
-        behind = 0.0 if isinstance(self.runner, LocalRunner) else _BEHIND_SECONDS
-        now = time.perf_counter() - self.start_time - behind
-        if now >= plan.profile.seconds:
+        generator = ready(runner.environment)
+        plan = generator.plan
+        # On a busy machine the first user begins long after the shape: it is the generator's clock that counts.
+        alone = isinstance(self.runner, LocalRunner)
+        now = generator.seconds if alone else time.perf_counter() - self.start_time - _BEHIND_SECONDS
+        if now >= plan.profile.seconds + (_LATE_SECONDS if plan.open_load else 0.0):
             return None
         if plan.open_load:
             return plan.processes, plan.processes

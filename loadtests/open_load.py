@@ -36,6 +36,7 @@ class Pacer:
         self._free: deque[Asker] = deque([self._first, *(make() for _ in range(begin - 1))])
         self._connections = self._begun_with = begin
         self._line: deque[float] = deque()
+        self._unsent = 0
         self._under_way: set[gevent.Greenlet] = set()
 
     def run(self) -> None:
@@ -52,6 +53,8 @@ class Pacer:
             for due in arrivals:
                 self._sleep_until(timer, started + due)
                 if generator.stopping:
+                    late = time.monotonic() - started
+                    self._unsent = sum(1 for other in (due, *arrivals) if other <= late)
                     break
                 self._send(started + due)
             # Whoever has been sent is waited for, as long as any request may take.
@@ -88,4 +91,4 @@ class Pacer:
         facts = self.generator.recorder.facts
         facts["connections_at_first"] = facts.get("connections_at_first", 0) + self._begun_with
         facts["connections"] = facts.get("connections", 0) + self._connections
-        facts["never_sent"] = facts.get("never_sent", 0) + len(self._line)
+        facts["never_sent"] = facts.get("never_sent", 0) + len(self._line) + self._unsent

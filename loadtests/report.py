@@ -89,7 +89,7 @@ def _remarks(load: Load, generator: Json, seen: figures.Window) -> list[str]:
             "others want the same cores, and latencies hold that"
         )
     if load.plan.open_load and generator["never_sent"]:
-        found.append(f"{generator['never_sent']:,} arrivals found no free connection until the end, and were never sent")
+        found.append(f"{generator['never_sent']:,} arrivals were never sent: no connection was free, or the generator late")
     if generator["told_to_wait"]:
         found.append(f"{generator['told_to_wait']:,} times a 429 was honoured: waited, and asked again")
     return found

@@ -102,10 +102,14 @@ def find(
     *,
     first: float,
     settle: Callable[[], None] = lambda: None,
+    speed: Callable[[], Speed] = calibrate,
 ) -> Found:
-    """Search the largest rate that keeps the objectives, beginning at `first`; the server `settle`s after each trial."""
+    """Search the largest rate that keeps the objectives, beginning at `first`.
+
+    The server `settle`s after each trial, and then `speed` tells how fast the machine is.
+    """
     told: list[report.Json] = []
-    speeds = [calibrate()]
+    speeds = [speed()]
     near: process.Load | None = None
     while True:
         rate = capacity.next_rate(_telling(told), first)
@@ -115,7 +119,7 @@ def find(
             settle()
         except KeyboardInterrupt as error:  # the trial itself is whole
             interrupted = str(error)
-        speeds.append(calibrate())
+        speeds.append(speed())
         if one.interrupted is None:
             trial = _told(one, rate, objectives, slower=max(speeds[-2].milliseconds, speeds[-1].milliseconds))
             told.append(trial)

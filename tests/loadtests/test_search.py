@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from loadtests.calibration import Speed
 from loadtests.plan import Plan, Traffic
 from loadtests.process import Load
 from loadtests.search import Budget, Found, find
@@ -24,7 +25,9 @@ def served(plan: Plan, *, busy: float = 0.3, capacity: float = CAPACITY) -> Load
 
 def searched(serve: object, first: float = 100.0, **budget: float) -> Found:
     plan = Plan("http://127.0.0.1:1", (Traffic("toy", "json", 1.0),), make("steady", 1, 1))
-    return find(serve, plan, parse(SLO), Budget(2.0, 0.0, 30, **budget), first=first)  # type: ignore[arg-type]
+    budgeted = Budget(2.0, 0.0, 30, **budget)
+    # Others may slow this machine down while the test runs, which is not what it is about.
+    return find(serve, plan, parse(SLO), budgeted, first=first, speed=lambda: Speed(0.0, 4.0, 4.0, 4.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("first", [20.0, 290.0, 3000.0])
@@ -68,3 +71,27 @@ def test_ctrl_c_keeps_what_is_known() -> None:
     assert found.interrupted
     assert not found.valid
     assert len(found.trials) == 5
+
+
+def test_no_trial_counts_that_was_made_while_the_machine_was_slow() -> None:
+    speeds = iter([4.0, 4.0, 9.0, 4.0, *[4.0] * 100])
+    plan = Plan("http://127.0.0.1:1", (Traffic("toy", "json", 1.0),), make("steady", 1, 1))
+
+    def speed() -> Speed:
+        now = next(speeds)
+        return Speed(0.0, now, now, now)
+
+    found = find(served, plan, parse(SLO), Budget(2.0, 0.0, 30), first=100.0, speed=speed)
+    assert [trial["cause"] for trial in found.trials[:4]] == [None, "machine", "machine", None]
+    assert "2 made again, as the machine was slow" in found.told(SLO)
+
+
+def test_a_signal_while_the_server_settles_loses_no_trial() -> None:
+    def settle() -> None:
+        raise KeyboardInterrupt("interrupted by Ctrl-C at some time")
+
+    plan = Plan("http://127.0.0.1:1", (Traffic("toy", "json", 1.0),), make("steady", 1, 1))
+    found = find(served, plan, parse(SLO), Budget(2.0, 0.0, 30), first=100.0, settle=settle)
+    assert len(found.trials) == 1
+    assert found.interrupted == "interrupted by Ctrl-C at some time"
+    assert "interrupted by Ctrl-C at some time" in found.told(SLO)
