@@ -111,9 +111,6 @@ def test_sigterm_ends_training_and_leaves_what_can_be_resumed(train_image: str, 
 @pytest.mark.parametrize("target", ["serve_torch_image", "train_image"])
 def test_its_list_of_parts_is_what_is_installed(request: pytest.FixtureRequest, target: str) -> None:
     image = request.getfixturevalue(target)
-    installed = (
-        "import importlib.metadata as m, json; print(json.dumps(sorted([d.name, d.version] for d in m.distributions())))"
-    )
     code, log = ended(image, "--entrypoint", "python3", words=("-c", INSTALLED))
     assert code == 0, log
     code, text = ended(image, "--entrypoint", "cat", words=("/opt/sameway/sbom.cdx.json",))
