@@ -122,8 +122,8 @@ def test_several_processes_need_no_more(serve_image: str) -> None:
 
 
 def test_sigterm_under_load_fails_nobody_who_was_accepted(serve_image: str, published: Path) -> None:
-    # Between the last accept and the listener's close a process can be without a processor, on a machine that others use too,
-    # and the kernel resets whom it has connected meanwhile: then it is tried again. A server that does not drain fails always.
+    # On a machine that others use too a process can be without a processor between the last accept and the listener's
+    # close, and the kernel resets whom it has connected meanwhile: then it is tried again. Who does not drain fails always.
     for seed in range(3):
         found = asyncio.run(stopped(serve_image, published, "TERM", rate=100.0, seed=seed))
         verdicts = drain.judged([found])
