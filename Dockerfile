@@ -133,6 +133,8 @@ ENV SAMEWAY_HOST=0.0.0.0 \
     SAMEWAY_PORT=8000 \
     SAMEWAY_REPOSITORY=/models
 USER 10001:10001
+# torch unpacks an exported program there to open it.
+VOLUME ["/tmp"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=300s --retries=3 CMD ["python3", "-m", "serving.healthcheck"]

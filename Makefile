@@ -87,7 +87,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite ray-test long  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite image-figures ray-test long  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload
@@ -115,6 +115,10 @@ rolling: install  ## two servers behind nginx, restarted in turn under load: no 
 
 agreement: install  ## the clients' ledger, /metrics and the statistics say the same, to the request
 	$(BIN)/python -m proofs.agreement
+
+image-figures: install  ## sizes, starts and memory of the three images; containers stopped, killed, out of memory (needs a Docker engine)
+	mkdir -p runs
+	TORCH_INDEX='$(TORCH_INDEX)' $(BIN)/python -m proofs.images --json runs/images.json --markdown runs/images.md
 
 publish-faults: install  ## a publication killed, or failing, at each of 50 points leaves the old version or the whole new one
 	$(BIN)/python -m proofs.publish_faults

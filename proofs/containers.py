@@ -210,7 +210,11 @@ def ended(
     models: Path | None = None,
     environment: Mapping[str, str] | None = None,
     port: int = 0,
+    seconds: float = 60.0,
 ) -> tuple[int, str]:
-    """Run a container that ends by itself; return its exit code and all that it has written."""
+    """Run a container that ends by itself; return its exit code and all that it has written.
+
+    Raise ContainerError where it does not end in so many seconds. Other arguments as of `Container.create`.
+    """
     with running(image, *flags, words=words, models=models, environment=environment, port=port) as container:
-        return container.wait(), container.log()
+        return container.wait(seconds=seconds), container.log()
