@@ -112,8 +112,20 @@ class Cluster:
             raise ConnectionError(str(error)) from error
         log.info("event=ray_started logs=%s", self._folder)
 
-    def deploy(self) -> None:
-        """Start the replicas and wait until the first of them are there; raise RuntimeError where they cannot be."""
+    def deploy(self) -> bool:
+        """Start the replicas and wait until the first of them are there; raise RuntimeError where they cannot be.
+
+        False: it was stopped meanwhile.
+        """
+        try:
+            self._deploy()
+        except Exception as error:
+            if self._stopped:
+                return False
+            raise RuntimeError(str(error)) from error
+        return True
+
+    def _deploy(self) -> None:
         self._thread.start()
         fleet = self._fleet
         scaling: dict[str, Any] = {"num_replicas": fleet.least}
@@ -197,7 +209,8 @@ class Cluster:
             with contextlib.suppress(Exception):
                 serve.delete(self._application)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout=5.0)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
         with contextlib.suppress(Exception):
             ray.shutdown()
         if self._folder is not None:
