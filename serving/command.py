@@ -14,37 +14,19 @@ that others wrote, with a config.pbtxt or without, is served too, and marked as 
 import argparse
 import logging
 import socket
-import ssl
 import sys
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from models.repository import Repository, RepositoryError
 from models.signing import SigningError
-from serving import keys
+from serving import keys, on_ray
 from serving.frontends.tls import TlsError
 from serving.keys import KeysError
 from serving.observers import ObserverError
-from serving.process import (
-    FrontEnd,
-    Wired,
-    begin_logging,
-    check,
-    end,
-    front_end,
-    serve,
-    tls_of,
-    watch_alone,
-    wired_alone,
-    wired_ray,
-)
+from serving.process import begin_logging, check, end, front_end, serve, tls_of, watch_alone, wired_alone
 from serving.settings import OPTIONAL, Settings
 from serving.supervisor import Supervisor
-
-if TYPE_CHECKING:
-    from serving.engine.local import LocalEngine
-    from serving.engine.ray import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         tls = tls_of(settings)
         wired = front = cluster = None
         if settings.engine == "ray":
-            wired, cluster = wired_ray(settings)
+            wired, cluster = on_ray.wired(settings)
             front = front_end(settings.frontend, wired)
         elif settings.workers == 1 and not settings.frontends:
             wired = wired_alone(settings)
@@ -123,38 +105,13 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
     if wired is None or front is None:
         return Supervisor(settings, listeners).run()
     if cluster is not None:
-        end(_serve_on_ray(settings, front, wired, cluster, listeners, tls))
-    end(serve(settings, front, wired, listeners, load=wired.engine.load_all, tls=tls, watch=watch_alone(settings, wired)))
-
-
-def _serve_on_ray(
-    settings: Settings,
-    front: FrontEnd,
-    wired: "Wired[LocalEngine]",
-    cluster: "Cluster",
-    listeners: list[socket.socket],
-    tls: ssl.SSLContext | None,
-) -> int:
-    """Serve with models in Ray Serve replicas until told to stop; return the exit code."""
-    address = None if settings.ray_address == "local" else settings.ray_address
-    try:
-        cluster.connect(address)
-    except ConnectionError as error:
-        _complain(f"ray_address: expected a Ray that can be reached, found none at {settings.ray_address}: {error}")
-        end(1)  # a thread may still wait for what does not answer
-
-    def load() -> None:
         try:
-            cluster.deploy()
-        except RuntimeError as error:
-            log.error("event=cannot_start reason=%r", str(error))
-            cluster.stop()
-            end(1)
-        wired.engine.load_all()
-
-    code = serve(settings, front, wired, listeners, load=load, tls=tls, watch=watch_alone(settings, wired))
-    cluster.stop()
-    return code
+            cluster.connect(None if settings.ray_address == "local" else settings.ray_address)
+        except ConnectionError as error:
+            _complain(f"ray_address: expected a Ray that can be reached, found none at {settings.ray_address}: {error}")
+            end(1)  # a thread may still wait for what does not answer
+        end(on_ray.serve(settings, front, wired, cluster, listeners, tls))
+    end(serve(settings, front, wired, listeners, load=wired.engine.load_all, tls=tls, watch=watch_alone(settings, wired)))
 
 
 def _listen(host: str, port: int) -> socket.socket:

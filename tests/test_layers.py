@@ -48,6 +48,7 @@ LAYERS = (
         "engine_process",
         "frontend_process",
         "process",
+        "on_ray",
         "health",
         "healthcheck",
         "control_plane",

@@ -43,6 +43,7 @@ _MOST_CALLS = 1000
 #: Calls share memory where they are large; 200 MB hold six of the largest bodies.
 _SHARED_BYTES = 200 * 1024 * 1024
 _LOOK_SECONDS = 1.0
+_STOP_SECONDS = 5.0
 _DEPLOYMENT, _NAMESPACE = "models", "sameway"
 #: For a machine of the cluster to take a connection, and for Ray there to answer: what listens may be something else.
 _KNOCK_SECONDS, _CONNECT_SECONDS = 3.0, 20.0
@@ -75,6 +76,8 @@ class Cluster:
         self._held: dict[str, HeldVersion] = {}
         self._running = fleet.least
         self._stopped = False
+        #: Held by a thread that asks Ray for something: its end, meanwhile, would be the end of this process.
+        self._asking = threading.Lock()
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
 
@@ -112,8 +115,21 @@ class Cluster:
             raise ConnectionError(str(error)) from error
         log.info("event=ray_started logs=%s", self._folder)
 
-    def deploy(self) -> None:
-        """Start the replicas and wait until the first of them are there; raise RuntimeError where they cannot be."""
+    def deploy(self) -> bool:
+        """Start the replicas and wait until the first of them are there; raise RuntimeError where they cannot be.
+
+        False: it was stopped meanwhile.
+        """
+        with self._asking:
+            if self._stopped:
+                return False
+            try:
+                self._deploy()
+            except Exception as error:
+                raise RuntimeError(str(error)) from error
+        return not self._stopped
+
+    def _deploy(self) -> None:
         self._thread.start()
         fleet = self._fleet
         scaling: dict[str, Any] = {"num_replicas": fleet.least}
@@ -193,13 +209,17 @@ class Cluster:
     def stop(self) -> None:
         """End the application, and Ray where it was started here."""
         self._stopped = True
+        # A deployment that waits for room may never end: Ray's processes then see that this one has, and end too.
+        asked = self._asking.acquire(timeout=max(_STOP_SECONDS, self._fleet.drain_seconds))
         if self._folder is None:
             with contextlib.suppress(Exception):
                 serve.delete(self._application)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout=5.0)
-        with contextlib.suppress(Exception):
-            ray.shutdown()
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(_STOP_SECONDS)
+        if asked:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -227,6 +247,15 @@ class Cluster:
             return []
         return said
 
+    def _count(self) -> int:
+        """Return how many replicas run."""
+        with self._asking:
+            if self._stopped:
+                return self._running
+            status = serve.status()
+        states = status.applications[self._application].deployments[_DEPLOYMENT].replica_states
+        return sum(count for state, count in states.items() if state == "RUNNING")
+
     async def _keep(self) -> None:
         """Let every replica close what is not served any more."""
         await self._everywhere("keep", list(self._held))
@@ -236,9 +265,7 @@ class Cluster:
         while not self._stopped:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                status = await asyncio.to_thread(serve.status)
-                states = status.applications[self._application].deployments[_DEPLOYMENT].replica_states
-                running = sum(count for state, count in states.items() if state == "RUNNING")
+                running = await asyncio.to_thread(self._count)
             except Exception as error:  # noqa: BLE001 - Ray's controller may be away for a moment, and raise anything
                 log.info("event=ray_not_seen reason=%r", type(error).__name__)
                 continue

@@ -237,6 +237,15 @@ def test_what_is_accepted_is_answered_when_the_server_stops(root: Path, tmp_path
     assert not [pid for pid in left if is_running(pid)]
 
 
+def test_a_server_may_be_stopped_while_it_starts(root: Path) -> None:
+    server = Server.start(root, "--engine", "ray", "--ray-cpus", "0.1", "--drain-delay-seconds", "0")
+    left = replicas.family(server.process.pid)
+    assert len(left) > 3, "Ray has processes"
+    assert server.stop() == 0
+    assert not [line for line in server.log if "Traceback" in line]
+    assert not [pid for pid in left if is_running(pid)]
+
+
 @pytest.mark.parametrize("listens", [False, True], ids=["nobody", "something else"])
 def test_a_ray_that_cannot_be_reached_is_named(root: Path, listens: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
