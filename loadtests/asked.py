@@ -4,20 +4,29 @@ A fault that is there for every request alone is not seen this way; one that com
 report says which of the two sources its expectations have.
 """
 
-import http.client
+import math
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from loadtests import wire
 from loadtests.bodies import Case, Sample, make_sample, signature_of
-from loadtests.server import Answer, CannotRun, Server
+from loadtests.said import brief, words
+from loadtests.server import Answer, CannotRun, NoAnswer, Server
 from models import generated
 from models.tensors import Array, SignatureError, Tensors, TensorSpec
 
 #: As many as a usual golden sample has rows.
 SAMPLES = 32
+
+#: Values that all inputs of all samples hold together, at most: each is written as JSON, too, with ten bytes or more.
+_MOST_VALUES = 1 << 24
+
+#: A slow model is asked about fewer samples: about two at least, and no more after so long.
+_FEWEST, _PATIENCE_SECONDS = 2, 60.0
 
 #: What the sums of one runtime differ between a row alone and the same row in a batch: float32, a network of usual depth.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
@@ -32,21 +41,23 @@ def asked_samples(server: Server, model: str, metadata: dict[str, Any], *, count
         inputs, outputs = _specs(metadata["inputs"]), _specs(metadata["outputs"])
     except SignatureError as error:
         raise CannotRun(f"{model}: {error}") from error
-    shapes = list(_shapes(inputs))
-    for length, batched in shapes:
-        case = Case(
-            model, None, None, _filled(inputs, length, batched=batched), outputs, None, {}, RELATIVE, frozenset(), ""
-        )
+    tried = [(filled, _affordable(filled)) for filled in _shapes(inputs)]
+    if not (shapes := [(filled, most) for filled, most in tried if most >= _FEWEST]):
+        told = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in tried[0][0])
+        expected = f"inputs of {_MOST_VALUES // _FEWEST:,} values at most, or the golden sample by --repository"
+        raise CannotRun(f"{model}: expected {expected}; found {words(told)}")
+    for filled, most in shapes:
+        case = Case(model, None, None, filled, outputs, None, {}, RELATIVE, frozenset(), "")
         try:
             first = _ask(server, case, _inputs(case, 0))
         except Refused as error:
-            if (length, batched) == shapes[-1]:
+            if filled is shapes[-1][0]:
                 raise CannotRun(
                     f"{model}: the server refuses generated inputs, of which no real ones are known: {error}; "
                     "give it the model's golden sample with --repository"
                 ) from error
             continue
-        return _collect(server, case, first, count)
+        return _collect(server, case, first, min(count, most))
     raise AssertionError("there is always a shape to try")
 
 
@@ -59,9 +70,12 @@ def _collect(server: Server, case: Case, first: tuple[str | None, Tensors], coun
     version, answers, random = first[0], [], set()
     probe = Case(case.model, version, None, case.inputs, case.outputs, None, {}, RELATIVE, frozenset(), "")
     probe = _with(probe, random=frozenset())
-    rows = [_inputs(case, number) for number in range(count)]
+    rows: list[dict[str, Array]] = []
+    late = time.monotonic() + _PATIENCE_SECONDS
     try:
-        for row in rows:
+        while len(rows) < count and (len(rows) < _FEWEST or time.monotonic() < late):
+            row = _inputs(case, len(rows))
+            rows.append(row)
             told, again = (_ask(server, case, row)[1] for _ in range(2))
             answers.append(told)
             random |= {spec.name for spec in case.outputs if not probe.agree(spec.name, again[spec.name], told[spec.name])}
@@ -81,14 +95,15 @@ def _with(case: Case, *, random: frozenset[str]) -> Case:
 
 def _ask(server: Server, case: Case, row: Tensors) -> tuple[str | None, Tensors]:
     """Return the version that answers one row, and its outputs; raise Refused."""
+    path = f"/v2/models/{quote(case.model, safe='')}/infer"
     body, head = wire.encode_binary(case.inputs, row)
     headers = {"content-type": "application/octet-stream", wire.JSON_LENGTH: str(head)}
-    answer = _sent(server, f"/v2/models/{case.model}/infer", body, headers)
-    if answer.status != 200:  # a server without the binary extension
-        as_json = {"content-type": "application/json"}
-        answer = _sent(server, f"/v2/models/{case.model}/infer", wire.encode_json(case.inputs, row), as_json)
+    answer = _sent(server, path, body, headers)
+    if answer.status != 200 and not {spec.datatype for spec in case.inputs} & set(wire.BINARY_ONLY):
+        as_json = {"content-type": "application/json"}  # a server without the binary extension
+        answer = _sent(server, path, wire.encode_json(case.inputs, row), as_json)
     if answer.status != 200:
-        raise Refused(f"status {answer.status}: {' '.join(answer.body.decode(errors='replace').split())[:200]}")
+        raise Refused(f"status {answer.status}: {words(answer.body)}")
     try:
         told, found = wire.decode(answer.body, answer.headers.get(wire.JSON_LENGTH))
     except wire.WireError as error:
@@ -97,14 +112,21 @@ def _ask(server: Server, case: Case, row: Tensors) -> tuple[str | None, Tensors]
         if found.get(spec.name, ("none",))[0] != spec.datatype:
             raise Refused(f"expected output {spec.name!r} as {spec.datatype}, as the metadata say")
     version = told.get("model_version")
-    return (None if version is None else str(version)), {spec.name: found[spec.name][1] for spec in case.outputs}
+    if version is not None and not isinstance(version, str):
+        raise Refused(f"model_version: expected a text, found {brief(version)}")
+    return version, {spec.name: found[spec.name][1] for spec in case.outputs}
 
 
 def _sent(server: Server, path: str, body: bytes, headers: dict[str, str]) -> Answer:
     try:
         return server.ask(path, body, headers)
-    except (OSError, http.client.HTTPException) as error:
+    except NoAnswer as error:
         raise Refused(f"no answer: {error}") from error
+
+
+def _affordable(filled: tuple[TensorSpec, ...]) -> int:
+    """Return how many samples of such inputs can be held."""
+    return _MOST_VALUES // max(1, sum(math.prod(axis or 0 for axis in spec.shape) for spec in filled))
 
 
 def _specs(tensors: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -115,14 +137,14 @@ def _specs(tensors: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     )
 
 
-def _shapes(inputs: tuple[TensorSpec, ...]) -> Iterator[tuple[int, bool]]:
-    """Yield lengths for free axes, and whether every input's first is the batch axis: taken for it where it is free."""
+def _shapes(inputs: tuple[TensorSpec, ...]) -> Iterator[tuple[TensorSpec, ...]]:
+    """Yield the inputs with lengths for free axes; every input's first is taken for the batch axis where it is free."""
     batched = all(spec.shape and spec.shape[0] is None for spec in inputs)
     free = any(axis is None for spec in inputs for axis in (spec.shape[1:] if batched else spec.shape))
     for length in _LENGTHS if free else _LENGTHS[:1]:
-        yield length, batched
+        yield _filled(inputs, length, batched=batched)
     if batched:
-        yield _LENGTHS[0], False
+        yield _filled(inputs, _LENGTHS[0], batched=False)
 
 
 def _filled(inputs: tuple[TensorSpec, ...], length: int, *, batched: bool) -> tuple[TensorSpec, ...]:

@@ -4,133 +4,150 @@ import time
 from typing import Any
 
 import gevent
-from gevent.ssl import create_default_context
-from locust import FastHttpUser
+from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
+from locust import User
 from locust.exception import CatchResponseError
 
+from loadtests import retry_after
 from loadtests.bodies import Sample, WrongAnswer
+from loadtests.client import EXHAUSTED, Answer, Client
 from loadtests.generator import Generator
 from loadtests.plan import Plan
-from loadtests.records import TOLD, Kind
+from loadtests.records import FAILED, TOLD, Kind
+from loadtests.said import words
 from loadtests.wire import JSON_LENGTH, WireError
 
 #: A client that is told to come back later does so a few times, not for ever.
 _ATTEMPTS = 4
 
-#: What a 429 without `Retry-After` means to a client that honours it.
-_USUAL_WAIT_SECONDS = 1.0
 
-
-class Asker(FastHttpUser):
+class Asker(User):
     """A user with one connection and one request at a time on it."""
 
     abstract = True
 
     def __init__(self, environment: Any) -> None:  # Any: Locust is not typed
+        super().__init__(environment)
         self.generator: Generator = environment.generator
         plan = self.generator.plan
         # Ours is the timeout of a whole request; this one, of a single read, must not come first.
-        self.network_timeout = self.connection_timeout = plan.timeout_seconds + 5
-        self.insecure = False
-        self.ssl_context_factory = lambda: create_default_context(cafile=plan.ca)
-        self._headers = [_headers(plan, number) for number in range(len(plan.traffic))]
-        super().__init__(environment)
+        self._client = Client(plan.url, timeout_seconds=plan.timeout_seconds + 5, tls=self.generator.tls)
+        self._heads = [
+            self._client.head(traffic.path, _headers(plan, number)) for number, traffic in enumerate(plan.traffic)
+        ]
 
-    def ask(self, meant: float) -> Kind:
-        """Send the next request and note how it ended. `meant` is when it should have been sent, by time.monotonic()."""
+    def ask(self, meant: float) -> Kind | None:
+        """Send the next request and note how it ended; None where the generator itself could not send it.
+
+        `meant` is when it should have been sent, by time.monotonic(): latencies count from there, pauses that a server asked
+        for included.
+        """
         generator = self.generator
         number, sample = generator.next()
         late = time.monotonic() - meant
-        for attempt in range(1, _ATTEMPTS + 1):
-            kind, wait = self._send(number, sample, meant, late=late, last=attempt == _ATTEMPTS)
-            if wait is None:
-                break
-            gevent.sleep(wait)
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                kind, pause = self._send(number, sample, meant, late=late, last=attempt == _ATTEMPTS)
+                if pause:
+                    generator.pause(pause)
+                if kind is not None or generator.over:
+                    break
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            generator.exhausted(error)
+            return None
+        except Exception as error:
+            generator.stop(f"{FAILED}: {error!r}")  # else Locust would log it, and begin again
+            raise
+        if kind is None:  # the load was over while it waited to be sent again
+            kind = Kind.REFUSED
+            generator.recorder.add(
+                meant=generator.epoch(meant), late=late, seconds=time.monotonic() - meant, traffic=number, kind=kind,
+                status=429, timing=None, why="status 429, until the end of the load",
+            )  # fmt: skip
         generator.note(kind)
         return kind
 
-    def _send(self, number: int, sample: Sample, meant: float, *, late: float, last: bool) -> tuple[Kind, float | None]:
-        """Send it once; return how it ended, or how long to wait before it is sent again, which is no end yet."""
+    def _send(self, number: int, sample: Sample, meant: float, *, late: float, last: bool) -> tuple[Kind | None, float]:
+        """Send it once; return how it ended, None where it is to be sent again, and how long to pause before anything is.
+
+        Raise OSError where this machine has nothing left to send it with.
+        """
         generator, plan = self.generator, self.generator.plan
         traffic = plan.traffic[number]
-        data: Any = _body(sample, traffic.payload)  # bytes, of which Locust's types know nothing
-        headers = self._headers[number]
+        head, body = self._heads[number], _body(sample, traffic.payload)
         if traffic.payload == "binary":
-            headers = {**headers, JSON_LENGTH: str(sample.binary_head)}
-        with (
-            gevent.Timeout(plan.timeout_seconds),
-            self.client.request(
-                "POST", traffic.path, name=plan.name(traffic), data=data, headers=headers, catch_response=True,
-                allow_redirects=False,
-            ) as response,
-        ):  # fmt: skip
+            head += b"%s: %d\r\n" % (JSON_LENGTH.encode(), sample.binary_head)
+        begun = time.time()
+        answer, found = None, b""
+        try:
+            with gevent.Timeout(plan.timeout_seconds):
+                answer, found = self._client.ask(head, body, generator.most_bytes(traffic.model))
             seconds = time.monotonic() - meant
-            kind, why = self._judge(sample, traffic.payload, response)
-            wait = self._wait(response) if kind == Kind.REFUSED and plan.honour_retry_after and not last else None
-            # Locust's own statistics count from when it should have been sent, too.
-            response.request_meta["response_time"] = seconds * 1000
-            if kind == Kind.RIGHT:
-                response.success()
-            else:
-                response.failure(CatchResponseError(TOLD[kind]))
-            if wait is None:
-                timing = None if response.headers is None else response.headers.get("server-timing")
-                generator.recorder.add(
-                    meant=generator.epoch(meant), late=late, seconds=seconds, traffic=number, kind=kind,
-                    status=response.status_code or 0, timing=timing, why=why,
-                )  # fmt: skip
-            else:
+            kind, why = self._judge(sample, traffic.payload, answer, found)
+        except (gevent.Timeout, TimeoutError):
+            seconds, kind, why = time.monotonic() - meant, Kind.TIMEOUT, f"no answer after {plan.timeout_seconds:g} s"
+        except HTTPConnectionClosed as error:
+            seconds, kind, why = time.monotonic() - meant, Kind.LOST, str(error)
+        except HTTPParseError as error:
+            seconds, kind, why = time.monotonic() - meant, Kind.MALFORMED, f"not HTTP: {error}"
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            seconds, kind, why = time.monotonic() - meant, Kind.LOST, f"{type(error).__name__}: {error}"
+        pause = 0.0
+        if kind == Kind.REFUSED and plan.honour_retry_after and answer is not None:
+            pause = retry_after.seconds(answer.header("retry-after"), answer.header("date"))
+            if not last:
                 facts = generator.recorder.facts
                 facts["waited"] = facts.get("waited", 0) + 1
-        if kind == Kind.TIMEOUT:  # the answer may still come, and must not be taken for the next one's
-            self.client.client.close()
-            self.client = type(self)(self.environment).client
-        return kind, wait
+                return None, pause
+            if plan.open_load:  # it was a stranger's only request
+                pause = 0.0
+        generator.recorder.add(
+            meant=generator.epoch(meant), late=late, seconds=seconds, traffic=number, kind=kind,
+            status=0 if answer is None else answer.get_code(),
+            timing=None if answer is None else answer.header("server-timing"), why=why,
+        )  # fmt: skip
+        # Locust's own statistics count from when it should have been sent, too.
+        self.environment.events.request.fire(
+            request_type="POST", name=plan.name(traffic), response_time=seconds * 1000, response_length=len(found),
+            exception=None if kind == Kind.RIGHT else CatchResponseError(TOLD[kind]), context={}, response=None,
+            start_time=begun, url=traffic.path,
+        )  # fmt: skip
+        return kind, pause
 
-    def _judge(self, sample: Sample, payload: str, response: Any) -> tuple[Kind, str]:
-        """Return how a request ended, and in words what was wrong. Any: Locust is not typed."""
-        status = response.status_code or 0
-        broken = response.request_meta["exception"]
-        if status != 200:
-            return _failed(status, response, getattr(response, "error", None))
-        if broken is not None:  # the head came, the body did not
-            return _failed(0, response, broken)
-        body = response.content
+    def _judge(self, sample: Sample, payload: str, answer: Answer, body: bytes) -> tuple[Kind, str]:
+        """Return how a request ended that was answered, and in words what was wrong."""
+        if (status := answer.get_code()) != 200:
+            return _failed(status, body)
+        if (coding := answer.header("content-encoding")) not in (None, "identity"):
+            return Kind.MALFORMED, f"content-encoding: asked for identity, found {words(str(coding), 40)}"
+        json_length = answer.header(JSON_LENGTH)
         try:
-            sample.check_headers(response.headers.get("sameway-version"))
-            sample.check(payload, body, response.headers.get(JSON_LENGTH))
+            sample.check_headers(answer.header("sameway-version"))
+            sample.check(payload, body, json_length)
         except WireError as error:
             return Kind.MALFORMED, str(error)
         except WrongAnswer as error:
-            return self._wrong(sample, payload, response, str(error))
+            return self._wrong(sample, payload, body, json_length, str(error))
         return Kind.RIGHT, ""
 
-    def _wrong(self, sample: Sample, payload: str, response: Any, why: str) -> tuple[Kind, str]:
-        """Find out whether a wrong answer would be right for another sample: then it is somebody else's. Any: Locust's."""
+    def _wrong(self, sample: Sample, payload: str, body: bytes, json_length: str | None, why: str) -> tuple[Kind, str]:
+        """Find out whether a wrong answer would be right for another sample: then it is somebody else's."""
         for other in self.generator.samples(sample.case.model):
             try:
-                other.check(payload, response.content, response.headers.get(JSON_LENGTH))
+                other.check(payload, body, json_length)
             except (WrongAnswer, WireError):
                 continue
             return Kind.SWAPPED, "the answer that another sample should have got"
         return Kind.WRONG, why
 
-    def _wait(self, response: Any) -> float | None:
-        """Return how long the server asks to wait, None where the load is over by then. Any: Locust is not typed."""
-        asked = str(response.headers.get("retry-after", ""))
-        seconds = float(asked) if asked.isascii() and asked.isdigit() else _USUAL_WAIT_SECONDS
-        left = self.generator.plan.profile.seconds - self.generator.seconds
-        return seconds if seconds < left and not self.generator.stopping else None
 
-
-def _failed(status: int, response: Any, error: Any) -> tuple[Kind, str]:
-    """Return the kind of an answer that is none. Any: Locust is not typed."""
-    if status == 0:
-        error = getattr(error, "original", error)  # the HTTP client wraps what ended its last try
-        if isinstance(error, gevent.Timeout | TimeoutError):
-            return Kind.TIMEOUT, f"no answer after {getattr(error, 'seconds', None) or 'some'} s"
-        return Kind.LOST, f"{type(error).__name__}: {error}"[:200]
-    said = f"status {status}: {' '.join((response.text or '').split())[:200]}"
+def _failed(status: int, body: bytes) -> tuple[Kind, str]:
+    """Return the kind of an answer whose status says that it is none."""
+    said = f"status {status}: {words(body)}"
     if status == 429:
         return Kind.REFUSED, said
     if status == 503:
@@ -141,7 +158,7 @@ def _failed(status: int, response: Any, error: Any) -> tuple[Kind, str]:
 def _headers(plan: Plan, number: int) -> dict[str, str]:
     json = plan.traffic[number].payload == "json"
     kind = "application/json" if json else "application/octet-stream"
-    return {"content-type": kind, "accept-encoding": "identity", **plan.headers}
+    return {"Content-Type": kind, "Accept-Encoding": "identity", **plan.headers}
 
 
 def _body(sample: Sample, payload: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from loadtests import wire
+from loadtests.said import brief, words
 from models import chance
 from models.content import Content, LabelContent, ValueContent
 from models.repository import Repository, RepositoryError
@@ -52,7 +53,8 @@ class Case:
                 raise WrongAnswer(f"random output {name!r}: {fault}")
             return
         if not self.agree(name, found, expected):
-            raise WrongAnswer(f"output {name!r}: expected {expected.ravel()[:4]}, found {found.ravel()[:4]}")
+            wanted, given = (words(str(array.ravel()[:4].tolist()), 100) for array in (expected, found))
+            raise WrongAnswer(f"output {name!r}: expected {wanted}, found {given}")
 
     def agree(self, name: str, found: Array, expected: Array) -> bool:
         """Tell whether two answers are the same within the tolerance."""
@@ -116,8 +118,8 @@ class Sample:
                     self.case.compare(name, np.array([body[key]], dtype=np.float32), self.outputs[name])
                 return
             self._check_label(body, told, version)
-        except (KeyError, ValueError, TypeError) as error:
-            raise WrongAnswer(f"expected what /predict says of this model, found {body!r:.200}") from error
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise WrongAnswer(f"expected what /predict says of this model, found {brief(body)}") from error
 
     def _check_label(self, body: Any, told: LabelContent, version: dict[str, str | None]) -> None:
         label = told.labels[int(self.outputs[told.decision][0])]
@@ -130,7 +132,7 @@ class Sample:
         """Raise WrongAnswer unless the answer's fields have these values."""
         for name, value in expected.items():
             if not isinstance(body, dict) or body.get(name) != value:
-                raise WrongAnswer(f"{name}: expected {value!r}, found {body!r:.200}")
+                raise WrongAnswer(f"{name}: expected {value!r}, found {brief(body)}")
 
     def check_headers(self, version: str | None) -> None:
         """Raise WrongAnswer unless the `Sameway-Version` header, where there is one, names the version asked for."""
@@ -138,7 +140,7 @@ class Sample:
             return
         expected = f"{self.case.model}/{self.case.version} sha256:{self.case.digest}"
         if version not in (None, expected):
-            raise WrongAnswer(f"Sameway-Version: expected {expected}, found {version}")
+            raise WrongAnswer(f"Sameway-Version: expected {expected}, found {brief(version)}")
 
 
 def _json(body: bytes) -> Any:  # Any: JSON
@@ -186,9 +188,9 @@ def golden_samples(repository: Path, model: str, version: int) -> list[Sample]:
 
 def newest_golden(repository: Path, model: str, versions: list[str]) -> list[Sample]:
     """Return the golden rows of the newest of these versions; raise RepositoryError where none is in the repository."""
-    numbers = sorted(int(version) for version in versions if version.isascii() and version.isdigit())
+    numbers = sorted(int(version) for version in versions if version.isascii() and version.isdigit() and len(version) < 10)
     if not numbers:
-        raise RepositoryError(f"{model}: expected a numbered version, found {', '.join(versions) or 'none'}")
+        raise RepositoryError(f"{model}: expected a numbered version, found {brief(versions) if versions else 'none'}")
     return golden_samples(repository, model, numbers[-1])
 
 

@@ -39,7 +39,7 @@ def lines(
         _, down = place(left, tick)
         parts.append(f'<path class="grid" d="M{_LEFT} {down:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{down + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for tick in ticks_x:
+    for tick in (tick for tick in ticks_x if tick <= right + 1e-9):
         across, _ = place(tick, 0)
         parts.append(f'<text x="{across:.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
     for number, (_, points) in enumerate(shown):

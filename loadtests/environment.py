@@ -52,6 +52,11 @@ def target(server: Server, samples: Mapping[str, Sequence[Sample]], image: str |
     }
 
 
+def nobody(url: str | None) -> Json:
+    """Return what is known of a server of which nothing has been found out."""
+    return {"url": url or "", "identity": {}, "same_machine": False, "image": None, "models": {}}
+
+
 def _version(name: str) -> str | None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(name)

@@ -80,8 +80,9 @@ def window_of(load: Load) -> Window:
     """Return the window of a load without its warm-up; as far as it came, where it ended early."""
     start = load.started + load.plan.profile.warm_up
     end = load.started + load.plan.profile.seconds
-    if (load.interrupted or load.stopped) and len(load.records):
-        end = min(end, float((load.records["meant"] + load.records["seconds"]).max()))
+    if load.interrupted or load.stopped:
+        last = float((load.records["meant"] + load.records["seconds"]).max()) if len(load.records) else start
+        end = min(end, last)
     return window(load.records, start, max(end, start + 1e-3))
 
 

@@ -37,6 +37,10 @@ def to_bytes(report: Json) -> bytes:
         if not capacity["valid"]:
             _problem(case, "error", capacity["told"])
         _count(suite)
+    if report["interrupted"] is not None:
+        suite = Xml.SubElement(suites, "testsuite", name="loadtest", timestamp=report["made"])
+        _problem(Xml.SubElement(suite, "testcase", classname="loadtest", name="run"), "error", report["interrupted"])
+        _count(suite)
     return _written(suites)
 
 
@@ -50,8 +54,7 @@ def could_not_run(message: str) -> bytes:
 
 
 def _problem(case: Xml.Element, kind: str, message: str) -> None:
-    sayable = _UNSAYABLE.sub("\ufffd", message)
-    Xml.SubElement(case, kind, message=sayable.splitlines()[0] if sayable else kind).text = sayable
+    Xml.SubElement(case, kind, message=message.splitlines()[0] if message else kind).text = message
 
 
 def _count(suite: Xml.Element) -> None:
@@ -63,6 +66,9 @@ def _count(suite: Xml.Element) -> None:
 def _written(suites: Xml.Element) -> bytes:
     for name in ("tests", "failures", "errors"):
         suites.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
+    for element in suites.iter():
+        element.text = None if element.text is None else _UNSAYABLE.sub("\ufffd", element.text)
+        element.attrib.update({key: _UNSAYABLE.sub("\ufffd", value) for key, value in element.attrib.items()})
     Xml.indent(suites)
     found: bytes = Xml.tostring(suites, encoding="utf-8", xml_declaration=True)
     return found + b"\n"

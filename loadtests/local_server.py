@@ -1,7 +1,7 @@
 """`sameway serve` on this machine's loopback, with one model as it is published and a config.toml of one's choice.
 
 The repository itself stays as it is: the model's newest version is linked into a folder of its own, or copied where links
-are not possible.
+are not possible. The server is tied to whoever started it (tied.py).
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from loadtests.interrupts import current
 from loadtests.server import CannotRun, Server
 from models.repository import CONFIG, Repository, RepositoryError
 
@@ -34,11 +35,13 @@ def serving(repository: Path, model: str, config: str) -> Iterator[Server]:
         (root / model / CONFIG).write_text(config, encoding="utf-8")
         words = ["serve", "--repository", str(root), "--port", "0", "--drain-delay-seconds", "0"]
         process = subprocess.Popen(  # noqa: S603 - our own words
-            [sys.executable, "-m", "cli", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            start_new_session=True,
+            [sys.executable, "-m", "loadtests.tied", "cli", *words], stdin=subprocess.PIPE, stdout=log, stderr=log,
+            env=environment, start_new_session=True,
         )  # fmt: skip
         try:
-            yield _ready(process, model, log.fileno())
+            with current().listening():
+                server = _ready(process, model, log.fileno())
+            yield server
         finally:
             _stop(process)
 
@@ -98,3 +101,5 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with contextlib.suppress(OSError):
+        process.stdin.close()  # type: ignore[union-attr] # a pipe

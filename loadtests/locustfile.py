@@ -7,17 +7,21 @@
 Locust patches the standard library when it is imported (gevent), so this file is loaded in a process of its own only.
 """
 
+import os
+import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.monkey import get_original
 from locust import LoadTestShape, events, task
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from loadtests import samples_file
+from loadtests import descriptors, samples_file
 from loadtests.asking import Asker
 from loadtests.bodies import Sample
 from loadtests.generator import Generator
@@ -27,6 +31,7 @@ from loadtests.prepare import prepare
 from loadtests.records import FAILED, Kind
 from loadtests.server import CannotRun, Server
 from loadtests.shapes import make
+from loadtests.tied import tie
 from models.repository import RepositoryError
 
 #: Longer than anybody watches Locust's page.
@@ -58,6 +63,13 @@ def add_arguments(parser: Any) -> None:  # Any: Locust is not typed
 def begin(environment: Any, runner: Any, **_: Any) -> None:
     """Have the generator made when a test starts, here or by a master's word."""
     options = environment.parsed_options
+    descriptors.raise_limit()
+    if options.records:
+        tie(lambda: _orphaned(Path(options.records)), start_thread=get_original("_thread", "start_new_thread"))
+        # Locust listens to SIGTERM only once a shape has ended, and would die of it before, with what it has measured.
+        # gevent listens as long as somebody has its handler.
+        if options.headless:
+            environment.ending = gevent.signal_handler(signal.SIGTERM, lambda: _end(environment, runner))
     environment.generator = None
     environment.asked = {}
     if not options.plan and options.host and not isinstance(runner, MasterRunner):
@@ -72,6 +84,20 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
         gevent.spawn(_quit_when_over, environment)
 
 
+def _end(environment: Any, runner: Any) -> None:
+    """Send nothing more, and end when all have their answers."""
+    if isinstance(runner, LocalRunner) and environment.generator is not None:
+        environment.generator.halt()
+    else:
+        runner.quit()
+
+
+def _orphaned(kept: Path) -> None:
+    """End at once, as whoever wanted the figures has: without an answer awaited, and without a trace on the disk."""
+    shutil.rmtree(kept.parent, ignore_errors=True)
+    os._exit(1)
+
+
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def start(environment: Any, **_: Any) -> None:
     """Build all bodies before the first request."""
@@ -82,14 +108,14 @@ def start(environment: Any, **_: Any) -> None:
 def about_to_stop(environment: Any, **_: Any) -> None:
     """Send nothing more; what has been sent is waited for, as long as --stop-timeout allows."""
     if environment.generator is not None:
-        environment.generator.stopping = True
+        environment.generator.halt()
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def stop(environment: Any, **_: Any) -> None:
     """Write what there is; the next test, begun on Locust's page, gets a generator of its own."""
     if environment.generator is not None:
-        environment.generator.stopping = True
+        environment.generator.halt()
         environment.generator.close()
         if not environment.parsed_options.plan:
             environment.generator = None
@@ -99,7 +125,7 @@ def stop(environment: Any, **_: Any) -> None:
 def interrupted(environment: Any, **_: Any) -> None:
     """Send nothing more."""
     if environment.generator is not None:
-        environment.generator.stopping = True
+        environment.generator.halt()
         environment.generator.close()
 
 
@@ -170,7 +196,7 @@ class Load(Asker):
             except Exception as error:
                 generator.stop(f"{FAILED}: {error!r}")  # Locust would log it, and begin again
                 raise
-            generator.stopping = True
+            generator.halt()
             raise StopUser
         started = generator.begin()
         if generator.over:

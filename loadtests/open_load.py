@@ -12,13 +12,14 @@ from collections.abc import Callable
 import gevent
 
 from loadtests.asking import Asker
+from loadtests.descriptors import most_connections
 from loadtests.timer import Timer
 
 #: Connections that there are at first: enough for what is under way when answers take so long.
 _USUAL_SECONDS, _FEWEST = 0.05, 8
 
-#: With more than this the generator's machine runs out of descriptors; requests wait then, and their latencies grow.
-MOST_CONNECTIONS = 4000
+#: With more than this, or than there can be descriptors, requests wait, and their latencies grow.
+_MOST_CONNECTIONS = 4000
 
 
 class Pacer:
@@ -30,7 +31,8 @@ class Pacer:
         self.generator = self._first.generator
         self._share, self._number, self._of = share, number, of
         rate = self.generator.plan.profile.level(0.0) * share
-        begin = min(MOST_CONNECTIONS, max(_FEWEST, round(rate * _USUAL_SECONDS)))
+        self._most = min(_MOST_CONNECTIONS, most_connections())
+        begin = min(self._most, max(_FEWEST, round(rate * _USUAL_SECONDS)))
         self._free: deque[Asker] = deque([self._first, *(make() for _ in range(begin - 1))])
         self._connections = self._begun_with = begin
         self._line: deque[float] = deque()
@@ -65,7 +67,7 @@ class Pacer:
 
     def _send(self, due: float) -> None:
         if not self._free:
-            if self._connections >= MOST_CONNECTIONS:
+            if self._connections >= self._most:
                 self._line.append(due)
                 return
             self._free.append(self._make())

@@ -6,14 +6,20 @@ misspelt objective must not pass for one that was kept.
 
 import argparse
 import dataclasses
+import difflib
+import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loadtests import combinations, slo
 from loadtests.plan import PAYLOADS
+from loadtests.said import brief
 from loadtests.server import CannotRun
 from loadtests.shapes import SHAPES
+from loadtests.weights import weights
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 
@@ -62,11 +68,19 @@ class Options:
 
 
 #: Per number: the smallest and the largest that make sense.
-_RANGES = {
+RANGES = {
     "users": (1, 10_000), "factor": (1, 1000), "steps": (1, 100), "duration": (0.1, 86_400 * 7), "warm_up": (0, 3600),
     "timeout": (0.01, 3600), "processes": (1, 64), "seed": (0, 2**31), "rounds": (1, 1000), "trial": (1, 600),
     "trials": (3, 200), "precision": (0.005, 1), "web": (1, 65_535),
 }  # fmt: skip
+
+_LOWEST_RATE, _HIGHEST_RATE = 0.001, 1e6
+_RATES = f"a rate of {_LOWEST_RATE} to {_HIGHEST_RATE:,.0f} per second, or 3x"
+
+_CHOICES: dict[str, Sequence[str]] = {"arrivals": ("poisson", "constant"), "shape": SHAPES}
+
+#: A record has one byte for the kind of its request.
+_MOST_KINDS = 255
 
 _HELP = {
     "against": "a second server, to be asked in turns with the first",
@@ -82,7 +96,7 @@ _HELP = {
     "duration": "seconds of load",
     "warm_up": "seconds before that, which do not count",
     "timeout": "seconds after which no answer is a failure",
-    "honour_retry_after": "wait and ask again where the server refuses with 429",
+    "honour_retry_after": "wait as Retry-After says and ask again, up to three times, where the server refuses with 429",
     "processes": "processes that generate the load",
     "seed": "of arrivals and mixtures",
     "rounds": "how often each variant of a scenario has its turn",
@@ -96,45 +110,86 @@ _HELP = {
     "image": "the image that the server runs, for the report",
     "key_file": "a file with the API key to send",
     "ca": "PEM file of who signs the server's certificate",
-    "compare": "an earlier report (JSON): what changed beyond noise?",
+    "compare": "an earlier report (its folder or JSON): what changed beyond noise?",
     "report": "write report.json, report.html and junit.xml into this folder",
-    "config": "where the proposed config.toml goes",
-    "scenario": "a scenario by name or file; flags hold over it",
+    "config": "where the config.toml that --tune proposes goes",
+    "scenario": "a scenario by name, or a TOML file; flags hold over it",
 }
+
+#: Flags by what they are about, and what stands for the value of each.
+_GROUPS: dict[str, dict[str, str]] = {
+    "what is asked": {
+        "model": "NAMES", "payload": "KINDS", "repository": "DIR", "against": "URL", "key_file": "FILE", "ca": "FILE",
+        "timeout": "SECONDS", "honour_retry_after": "",
+    },
+    "the load": {
+        "users": "N", "rate": "RATE", "arrivals": "HOW", "shape": "SHAPE", "factor": "TIMES", "steps": "N",
+        "duration": "SECONDS", "warm_up": "SECONDS", "rounds": "N", "scenario": "NAME", "processes": "N", "seed": "N",
+        "web": "PORT",
+    },
+    "searches": {
+        "find_capacity": "", "tune": "", "trial": "SECONDS", "trials": "N", "precision": "SHARE", "config": "FILE",
+    },
+    "judging and reporting": {"slo": "TERMS", "report": "DIR", "compare": "REPORT", "image": "NAME"},
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every option but those that only a scenario has."""
     parser.add_argument("url", nargs="?", help="where the server is, as http://host:port")
-    for field in dataclasses.fields(Options):
-        if field.name not in _HELP:
-            continue
-        flag, default = "--" + field.name.replace("_", "-"), field.default
-        told = _HELP[field.name] + ("" if default in (None, False, ()) else f" ({default})")
-        if field.type == "bool" or field.type is bool:
-            parser.add_argument(flag, default=None, action="store_true", help=told)
-        elif field.name == "web":
-            parser.add_argument(flag, default=None, nargs="?", const=8089, metavar="PORT", help=told)
-        else:
-            parser.add_argument(flag, default=None, metavar=field.name.upper(), help=told)
+    fields = {field.name: field for field in dataclasses.fields(Options)}
+    for title, flags in _GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name, metavar in flags.items():
+            flag, default = "--" + name.replace("_", "-"), fields[name].default
+            shown = f"{default:g}" if isinstance(default, float) else default
+            told = (
+                _HELP[name]
+                + (f": {', '.join(scenario_names())}" if name == "scenario" else "")
+                + ("" if default in (None, False, ()) else f" ({shown})")
+            )
+            if not metavar:
+                group.add_argument(flag, default=None, action="store_true", help=told)
+            elif name == "web":
+                group.add_argument(flag, default=None, nargs="?", const=8089, metavar=metavar, help=f"{told} (8089)")
+            else:
+                group.add_argument(flag, default=None, metavar=metavar, help=told)
 
 
 def resolve(arguments: argparse.Namespace) -> Options:
-    """Return what flags, scenario and defaults ask for together; raise CannotRun."""
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    """Return what flags, scenario and defaults ask for together; raise CannotRun or SloError."""
+    known = {field.name: field for field in dataclasses.fields(Options)}
+    given = {name: value for name, value in vars(arguments).items() if value is not None and name in known}
     told = _scenario(str(given["scenario"])) if "scenario" in given else {}
     for rival, chosen in (("users", "rate"), ("rate", "users")):
         if chosen in given and rival not in given:
             told.pop(rival, None)  # one kind of load replaces the other
-    known = {field.name: field for field in dataclasses.fields(Options)}
-    found: dict[str, Any] = {}
-    for name, value in {**told, **given}.items():
-        if name not in known:
-            raise CannotRun(f"{given.get('scenario')}: expected some of {', '.join(known)}; found {name!r}")
-        found[name] = _typed(name, value, known[name].type)
+    found = {name: _typed(name, value, known[name].type) for name, value in {**told, **given}.items()}
+    for name, choices in _CHOICES.items():
+        for value in (found.get(name), *(one.get(name) for one in found.get("variant", ()))):
+            if value is not None and value not in choices:
+                raise CannotRun(f"{name}: expected {' or '.join(choices)}, found {value!r}")
+    combinations.check(found)
     options = Options(**found)
-    _check(options)
+    if options.url is None and not options.tune:
+        raise CannotRun("url: expected http://host:port, found none")
+    for one in ({}, *options.variant):
+        kinds = len(weights(one.get("model", options.model), "model")) * len(PAYLOADS)
+        if (payload := one.get("payload", options.payload)) is not None:
+            weights(payload, "payload")
+        if kinds > _MOST_KINDS:
+            raise CannotRun(f"model: expected up to {_MOST_KINDS // len(PAYLOADS)} of them, found {kinds // len(PAYLOADS)}")
+    if options.slo is not None:
+        slo.parse(options.slo)
     return options
+
+
+def report_folder(arguments: argparse.Namespace) -> str | None:
+    """Return the folder of the report, before anything else is known to make sense: it is told there, too, if not."""
+    told: Any = arguments.report
+    if told is None and arguments.scenario is not None:
+        told = _scenario(str(arguments.scenario)).get("report")
+    return told if isinstance(told, str) and told else None
 
 
 def scenario_names() -> list[str]:
@@ -143,14 +198,51 @@ def scenario_names() -> list[str]:
 
 
 def _scenario(name: str) -> dict[str, Any]:
+    """Return what a scenario says, its names checked; raise CannotRun with the line."""
     path = SCENARIOS / f"{name}.toml" if name in scenario_names() else Path(name)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        told = tomllib.loads(text)
     except OSError as error:
         known = ", ".join(scenario_names())
         raise CannotRun(f"scenario: expected one of {known}, or a file; found {name!r} ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CannotRun(f"scenario: {path.name}: {error}") from error
+    names = [field.name for field in dataclasses.fields(Options) if field.name != "scenario"]
+    for key in told:
+        if key not in names:
+            raise CannotRun(f"scenario: {path.name}{_line(text, key)}: {_expected(key, names)}")
+    variants = told.get("variant", [])
+    if not isinstance(variants, list) or not all(isinstance(one, dict) for one in variants):
+        raise CannotRun(
+            f"scenario: {path.name}{_line(text, 'variant')}: expected [[variant]] tables, found {brief(variants)}"
+        )
+    for number, one in enumerate(variants, 1):
+        for key in one:
+            if key not in _VARIES:
+                where = f"variant {number}{_line(text, key, after=number)}"
+                raise CannotRun(f"scenario: {path.name}: {where}: {_expected(key, _VARIES)}")
+        if not isinstance(one.get("label"), str) or not one["label"]:
+            raise CannotRun(f"scenario: {path.name}: variant {number}: expected a label, found {brief(one.get('label'))}")
+    if len({one["label"] for one in variants}) < len(variants):
+        labels = [one["label"] for one in variants]
+        raise CannotRun(f"scenario: {path.name}: variant: expected labels that differ, found {brief(labels)}")
+    return told
+
+
+def _line(text: str, key: str, *, after: int = 0) -> str:
+    """Return in which line a key stands, of a scenario or of its n-th variant; nothing where that cannot be seen."""
+    variants = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        variants += re.match(r"\s*\[\[\s*variant\s*\]\]", line) is not None
+        if variants == after and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=|\s*\[+\s*{re.escape(key)}\s*\]""", line):
+            return f", line {number}"
+    return ""
+
+
+def _expected(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
+    return f"found {key!r}, expected {near[0]!r}?" if near else f"found {key!r}, expected some of {', '.join(known)}"
 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:  # Any: of a flag or a scenario, not believed yet
@@ -160,54 +252,40 @@ def _typed(name: str, value: Any, kind: Any) -> Any:  # Any: of a flag or a scen
         if name == "rate":
             return _rate(value)
         if name == "variant":
-            return tuple(value)
+            kinds = {field.name: field.type for field in dataclasses.fields(Options)}
+            return tuple(
+                {key: one[key] if key == "label" else _typed(key, one[key], kinds[key]) for key in one} for one in value
+            )
         if "bool" in words:
             if not isinstance(value, bool):
                 raise ValueError
             return value
         if "int" in words or "float" in words:
             number = int(str(value)) if "int" in words else float(str(value))
-            low, high = _RANGES[name]
+            low, high = RANGES[name]
             if not low <= number <= high:
                 raise ValueError
             return number
-    except (ValueError, TypeError):
-        low, high = _RANGES.get(name, (0, 0))
-        expected = f"{low:,} to {high:,}" if name in _RANGES else "true or false" if "bool" in words else "a rate, or 3x"
-        raise CannotRun(f"{name.replace('_', '-')}: expected {expected}, found {value!r}") from None
-    if not isinstance(value, str) or not value:
-        raise CannotRun(f"{name.replace('_', '-')}: expected a text, found {value!r}")
+    except (ValueError, TypeError, OverflowError):
+        low, high = RANGES.get(name, (0, 0))
+        expected = f"{low:,} to {high:,}" if name in RANGES else "true or false" if "bool" in words else _RATES
+        raise CannotRun(f"{name.replace('_', '-')}: expected {expected}, found {brief(value)}") from None
+    if not isinstance(value, str) or not value or any(0xD800 <= ord(one) < 0xE000 for one in value):
+        raise CannotRun(f"{name.replace('_', '-')}: expected a text, found {brief(value)}")
     return value
 
 
 def _rate(value: Any) -> float | str:  # Any: of a flag or a scenario
     text = str(value)
     number = float(text.removesuffix("x"))
-    if not 0 < number < 1e6 or isinstance(value, bool):
+    if not _LOWEST_RATE <= number < _HIGHEST_RATE or isinstance(value, bool):
         raise ValueError
     return text if text.endswith("x") else number
 
 
-def _check(options: Options) -> None:
-    """Raise CannotRun for options that do not go together."""
-    for name, choices in (("arrivals", ("poisson", "constant")), ("shape", SHAPES)):
-        if getattr(options, name) not in choices:
-            raise CannotRun(f"{name}: expected {' or '.join(choices)}, found {getattr(options, name)!r}")
-    if options.url is None and not options.tune:
-        raise CannotRun("url: expected http://host:port, found none")
-    if options.url is not None and options.tune:
-        raise CannotRun("url: expected none with --tune, which serves the model itself; found one")
-    if (options.find_capacity or options.tune) and options.slo is None:
-        raise CannotRun("slo: expected objectives to keep, as p99<50ms,errors<0.1%; found none")
-    if options.find_capacity and options.tune:
-        raise CannotRun("tune: expected alone, as it searches capacities itself; found --find-capacity too")
-    for one in options.variant:
-        if not isinstance(one, dict) or "label" not in one or not set(one) <= set(_VARIES):
-            raise CannotRun(f"variant: expected a label and some of {', '.join(_VARIES[1:])}; found {one!r}")
-
-
 def varied(options: Options, variant: dict[str, Any]) -> Options:
-    """Return the options of one variant."""
-    known = {field.name: field for field in dataclasses.fields(Options)}
-    changes = {name: _typed(name, value, known[name].type) for name, value in variant.items() if name != "label"}
+    """Return the options of one variant; users of its own make it a closed load."""
+    changes: dict[str, Any] = {name: value for name, value in variant.items() if name != "label"}
+    if "users" in changes:
+        changes["rate"] = None
     return dataclasses.replace(options, **changes, variant=())

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from loadtests.shapes import Profile
 
@@ -24,7 +25,8 @@ class Traffic:
     @property
     def path(self) -> str:
         """The path it is sent to."""
-        return f"/predict/{self.model}" if self.payload == "content" else f"/v2/models/{self.model}/infer"
+        name = quote(self.model, safe="")
+        return f"/predict/{name}" if self.payload == "content" else f"/v2/models/{name}/infer"
 
 
 @dataclass(frozen=True, slots=True)

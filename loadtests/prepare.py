@@ -10,25 +10,11 @@ from loadtests.asked import asked_samples
 from loadtests.bodies import Sample, newest_golden
 from loadtests.plan import PAYLOADS, Traffic
 from loadtests.server import CannotRun, Server
+from loadtests.weights import weights
 from models.repository import RepositoryError
 
 #: Where golden samples are looked for when nobody says where: the repository of a checkout.
 DEFAULT_REPOSITORY = Path("models")
-
-
-def weights(words: str, field: str) -> dict[str, float]:
-    """Return names with their weights, as in `digits=3,language=1`; 1 where none is given. Raise CannotRun."""
-    found: dict[str, float] = {}
-    for word in words.split(","):
-        name, given, weight = word.strip().partition("=")
-        try:
-            number = float(weight) if given else 1.0
-        except ValueError:
-            number = 0.0
-        if not name or name in found or not 0 < number < 1e6:
-            raise CannotRun(f"{field}: expected names, each once, with weights above 0, as a=3,b=1; found {words!r}")
-        found[name] = number
-    return found
 
 
 def prepare(
@@ -58,7 +44,7 @@ def prepare(
 def samples_of(server: Server, model: str, repository: Path | None) -> list[Sample]:
     """Return a model's samples, from the repository, or else from the server."""
     metadata = server.metadata(model)
-    versions = [str(version) for version in metadata.get("versions") or []]
+    versions = metadata["versions"]
     if repository is not None:
         return newest_golden(repository, model, versions)
     if (DEFAULT_REPOSITORY / model).is_dir():

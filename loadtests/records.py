@@ -4,7 +4,9 @@ Nothing is summed up while there is load. So every percentile is exact, over any
 should have been sent; an hour at 1,000 requests/s is 160 MB.
 """
 
+import contextlib
 import enum
+import io
 import json
 import os
 import struct
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from loadtests.said import words
 from models.tensors import Array
 
 
@@ -59,9 +62,16 @@ _PACK = struct.Struct(f"<dffBBH{len(STAGES)}f").pack
 
 #: What begins the reason why a load ended, where the fault is in the generator itself.
 FAILED = "the generator failed"
+#: And where its machine had nothing left to send with, or it was ended by somebody: what it had measured is sound.
+EXHAUSTED, ENDED = "the generator's machine ran out", "the generator was ended"
 
 #: Different failures that are kept with their words, of each kind: enough to see what is wrong.
 _EXAMPLES = 5
+#: Letters of each.
+_LETTERS = 300
+
+#: A stage that took longer took a day, or the server says what cannot be.
+_LONGEST_MS, _MOST_ENTRIES = 86_400_000.0, 32
 
 _NONE = (float("nan"),) * len(STAGES)
 
@@ -77,6 +87,9 @@ class Recorder:
         self.failed = 0
         #: Whatever else a report should know of this process. Any: JSON.
         self.facts: dict[str, Any] = {}
+        #: Moments, and how much too late this process was woken then, since the last flush.
+        self.lags: list[tuple[float, float]] = []
+        self._files: list[io.FileIO] = []
 
     def add(
         self,
@@ -97,32 +110,36 @@ class Recorder:
         if kind != Kind.RIGHT:
             self.failed += 1
             examples = self._examples.setdefault(kind, Counter())
+            why = words(why, _LETTERS)
             if why in examples or len(examples) < _EXAMPLES:
                 examples[why] += 1
 
     def flush(self) -> None:
-        """Write what has been noted since the last time; without a folder nobody wants it."""
+        """Write what has been noted since the last time; without a folder nobody wants it.
+
+        Both files stay open: where descriptors have run out there would be none to write with.
+        """
         waiting, self._waiting = self._waiting, bytearray()
         if self._folder is None:
             return
-        with (self._folder / f"{os.getpid()}.records").open("ab") as file:
-            file.write(waiting)
+        if not self._files:
+            self._files = [(self._folder / f"{os.getpid()}.{kind}").open("ab", buffering=0) for kind in ("records", "facts")]
+        records, facts = self._files
+        records.write(waiting)
         examples = {kind.name: dict(found) for kind, found in self._examples.items()}
-        half = self._folder / f"{os.getpid()}.half"
-        half.write_text(json.dumps({**self.facts, "examples": examples}), encoding="utf-8")
-        half.replace(half.with_suffix(".json"))  # whole or not at all: this process may be killed
+        facts.write(json.dumps({**self.facts, "lags": self.lags, "examples": examples}).encode() + b"\n")
+        self.lags = []
 
 
 def stages_of(timing: str) -> tuple[float, ...]:
-    """Return the stages of a `Server-Timing` header; NaN where it names one not, or not as a number."""
+    """Return the stages of a `Server-Timing` header; NaN where it names one not, or not as milliseconds that can be."""
     found = {}
-    for entry in timing.split(","):
+    for entry in timing.split(",", _MOST_ENTRIES):
         name, _, duration = entry.strip().partition(";dur=")
-        found[name] = duration
-    try:
-        return tuple(float(found[name]) if name in found else float("nan") for name in STAGES)
-    except ValueError:  # with a description, or of another server
-        return _NONE
+        with contextlib.suppress(ValueError):  # with a description, or of another server
+            found[name] = float(duration)
+    stages = (found.get(name, float("nan")) for name in STAGES)
+    return tuple(stage if 0 <= stage <= _LONGEST_MS else float("nan") for stage in stages)
 
 
 def read(folder: Path) -> tuple[Array, list[dict[str, Any]]]:
@@ -130,8 +147,20 @@ def read(folder: Path) -> tuple[Array, list[dict[str, Any]]]:
     files = sorted(folder.glob("*.records"))
     parts = [np.frombuffer(data[: len(data) // RECORD.itemsize * RECORD.itemsize], RECORD) for data in map(_bytes, files)]
     records = np.concatenate(parts) if parts else np.zeros(0, RECORD)
-    facts = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    facts = [_facts(file) for file in sorted(folder.glob("*.facts"))]
     return records[np.argsort(records["meant"], kind="stable")], facts
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    """Return the facts of one process: the last ones of each name, and all its lags. A line may have been cut off."""
+    found: dict[str, Any] = {}
+    lags: list[Any] = []
+    for line in file.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            lags += told.pop("lags")
+            found |= told
+    return {**found, "lags": lags}
 
 
 def _bytes(file: Path) -> bytes:

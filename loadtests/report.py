@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loadtests import figures
+from loadtests.interrupts import current
 from loadtests.process import Load
+from loadtests.records import ENDED, EXHAUSTED, FAILED
 from loadtests.slo import Judged, Objective, judge, unexcused
 
 #: Raised with every change that a reader of old reports must know of.
@@ -47,8 +49,8 @@ def run_json(load: Load, label: str, objectives: tuple[Objective, ...], *, turn:
         "server": load.metrics.to_json(models, seen.start, seen.end),
         "slo": [one.to_json() for one in judged],
         "unexcused": unexcused(tuple(one.objective for one in judged), seen),
-        "stopped": "interrupted by Ctrl-C" if load.interrupted else load.stopped,
-        "remarks": _remarks(load, generator),
+        "stopped": load.interrupted or load.stopped,
+        "remarks": _remarks(load, generator, seen),
     }
     found["verdict"] = _verdict(load, found, judged)
     return found
@@ -57,8 +59,10 @@ def run_json(load: Load, label: str, objectives: tuple[Objective, ...], *, turn:
 def _verdict(load: Load, found: Json, judged: tuple[Judged, ...]) -> int:
     """Return the exit code of one load. A failure is allowed as far as an objective about its kind says so, else not."""
     totals, generator = found["totals"], found["generator"]
-    if load.interrupted:
+    if load.interrupted is not None:
         return INTERRUPTED
+    if (load.stopped or "").startswith((EXHAUSTED, ENDED, FAILED)):
+        return INVALID
     if not totals["requests"] or load.stopped is not None:
         return BAD
     if not all(one.kept for one in judged):
@@ -69,9 +73,11 @@ def _verdict(load: Load, found: Json, judged: tuple[Judged, ...]) -> int:
     return INVALID if generator["saturated"] and load.plan.open_load else GOOD
 
 
-def _remarks(load: Load, generator: Json) -> list[str]:
+def _remarks(load: Load, generator: Json, seen: figures.Window) -> list[str]:
     """Return what a reader should know before believing the figures."""
     found = []
+    if not len(seen.records) and len(load.records):
+        found.append(f"{len(load.records):,} requests of the warm-up, which no figure counts, are all that there were")
     if generator["saturated"]:
         found.append(
             f"the generator was saturated: its busiest process used {generator['busy']:.0%} of a core; "
@@ -95,8 +101,9 @@ def of_search(valid: bool, why: str) -> int:
 
 
 def assemble(kind: str, *, options: Json, target: Json, environment: Json, runs: list[Json], **more: object) -> Json:
-    """Return the whole report."""
-    worst = max((run["verdict"] for run in runs if run.get("judged", True)), key=_WEIGHT.index, default=GOOD)
+    """Return the whole report. `interrupted`: which signal ended it, and when; None where none did."""
+    interrupted = current().heard
+    worst = max((run["verdict"] for run in runs), key=_WEIGHT.index, default=GOOD)
     return {
         "schema": SCHEMA,
         "kind": kind,
@@ -107,4 +114,6 @@ def assemble(kind: str, *, options: Json, target: Json, environment: Json, runs:
         "runs": runs,
         "exit_code": worst,
         **more,
+        "interrupted": interrupted,
+        **({} if interrupted is None else {"exit_code": INTERRUPTED}),
     }

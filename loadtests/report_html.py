@@ -46,20 +46,29 @@ def _shown(charts: list[str]) -> list[Markup]:
     return [Markup(svg) for svg in charts if svg]  # noqa: S704
 
 
+#: How the charts of levels are called, by what a level is.
+_LEVELS = {True: ("each load", "offered per second"), False: ("each number of users", "users")}
+
+#: A level of users counts from so many seconds after its begin, where it lasts long enough: Locust looks for it once a
+#: second, and then takes one to start them.
+_SETTLING_SECONDS = 2
+
+
 def overview(report: Json) -> list[str]:
-    """Return the charts of the whole: throughput against latency, and how the machine's speed drifted."""
-    points = sorted(_levels(report), key=lambda point: point[0])
-    joined = not report.get("capacity")  # a search tries the same rates again, and finds them changed
-    curves = [
-        (name, [(offered, latency[number]) for offered, _, latency in points]) for number, name in enumerate(("p50", "p99"))
-    ]
+    """Return the charts of the whole: latency and goodput at each level, and how the machine's speed drifted."""
     charts = []
-    if len(points) > 1:
-        charts.append(chart.lines("latency at each load", "offered per second", "ms", curves, dots=True, joined=joined))
-        carried = [("goodput", [(offered, goodput) for offered, goodput, _ in points])]
-        charts.append(
-            chart.lines("goodput at each load", "offered per second", "right answers/s", carried, dots=True, joined=joined)
-        )
+    joined = not report.get("capacity")  # a search tries the same rates again, and finds them changed
+    levels = _levels(report)
+    for open_load, (each, x) in _LEVELS.items():
+        points = sorted((point for of, point in levels if of == open_load), key=lambda point: point[0])
+        if len({level for level, _, _ in points}) < 2:
+            continue
+        curves = [
+            (name, [(level, latency[number]) for level, _, latency in points]) for number, name in enumerate(("p50", "p99"))
+        ]
+        charts.append(chart.lines(f"latency at {each}", x, "ms", curves, dots=True, joined=joined))
+        carried = [("goodput", [(level, goodput) for level, goodput, _ in points])]
+        charts.append(chart.lines(f"goodput at {each}", x, "right answers/s", carried, dots=True, joined=joined))
     speeds = report["environment"]["calibration"]
     if len(speeds) > 2:
         drift = [("middle", [(speed["at"] - speeds[0]["at"], speed["milliseconds"]) for speed in speeds])]
@@ -67,27 +76,36 @@ def overview(report: Json) -> list[str]:
     return charts
 
 
-def _levels(report: Json) -> list[tuple[float, float, tuple[Any, Any]]]:
-    """Return rate, goodput and latencies of every load that there was: trials, runs, or the levels of one that changes."""
+def _levels(report: Json) -> list[tuple[bool, tuple[float, float, tuple[Any, Any]]]]:
+    """Return each level there was, goodput and latencies at it, and whether it is of an open load.
+
+    Levels are trials, runs, or the steps of one that changes; rates of an open load, users of a closed one.
+    """
     if (capacity := report.get("capacity")) is not None:
-        return [(trial["rate"], trial["goodput"], (trial["p50_ms"], trial["p99_ms"])) for trial in capacity["trials"]]
+        trials = capacity["trials"]
+        return [(True, (trial["rate"], trial["goodput"], (trial["p50_ms"], trial["p99_ms"]))) for trial in trials]
     found = []
     for run in report["runs"]:
-        told = run["totals"]
+        told, of = run["totals"], bool(run["open"])
         corners = run["profile"]["corners"]
-        plateaus = [(start, end) for start, end in itertools.pairwise(corners) if start[1] == end[1]]
-        if len({level for _, level in corners}) == 1 or not run["open"]:
-            found.append((told["offered"], told["goodput"], (told["p50_ms"], told["p99_ms"])))
+        if len({level for _, level in corners}) == 1:
+            level = told["offered"] if of else corners[0][1]
+            found.append((of, (level, told["goodput"], (told["p50_ms"], told["p99_ms"]))))
             continue
+        plateaus = [(start, end) for start, end in itertools.pairwise(corners) if start[1] == end[1]]
         for (begin, level), (end, _) in plateaus:
-            found += _plateau(run, begin - run["warm_up"], end - run["warm_up"], level)
-    return [one for one in found if one[0] is not None]
+            mine = _plateau(run, begin - run["warm_up"], end - run["warm_up"], level if of else round(level) or 1)
+            found += [(of, point) for point in mine]
+    return [(of, point) for of, point in found if None not in point[:2]]
 
 
 def _plateau(run: Json, begin: float, end: float, level: float) -> list[tuple[float, float, tuple[Any, Any]]]:
-    """Return the middle of the seconds in which a load stood at one level; nothing where it did not for a whole second."""
+    """Return the middle of the seconds in which a load stood at one level; nothing where it did not for a whole one."""
     points = [dict(zip(run["series"]["columns"], point, strict=True)) for point in run["series"]["points"]]
-    inside = [point for point in points if begin <= point["seconds"] and point["seconds"] + 1 <= end + 1e-9]
+    step = points[1]["seconds"] - points[0]["seconds"] if len(points) > 1 else 1.0
+    if not run["open"] and end - begin >= 2 * _SETTLING_SECONDS:
+        begin += _SETTLING_SECONDS
+    inside = [point for point in points if begin <= point["seconds"] and point["seconds"] + step <= end + 1e-9]
     if not inside:
         return []
 

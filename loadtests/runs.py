@@ -10,7 +10,8 @@ from typing import Any
 from loadtests import options, process, report, search, slo
 from loadtests.bodies import Sample
 from loadtests.calibration import Speed, calibrate
-from loadtests.figures import figures, window_of
+from loadtests.figures import failures, figures, window_of
+from loadtests.interrupts import current
 from loadtests.options import Options
 from loadtests.plan import Plan, Traffic
 from loadtests.prepare import prepare
@@ -57,17 +58,24 @@ def all_of(
 ) -> list[report.Json]:  # fmt: skip
     """Run every variant as often as there are rounds, in turns, and return them as a report has them."""
     found: list[report.Json] = []
-    turns = list(_turns(asked, server, traffic, samples))
+    interrupts = current()
+    with interrupts.listening():
+        turns = list(_turns(asked, server, traffic, samples))
     for number, (label, variant, whom, kinds, rows) in enumerate(turns):
         if number:
             speeds.append(calibrate())
-        mine = variant
+        if interrupts.heard is not None:
+            break
+        mine, turn = variant, number * asked.rounds // len(turns)
         if isinstance(variant.rate, str):
-            carried = _carried(variant, whom, kinds, rows)
-            mine = dataclasses.replace(variant, rate=carried * float(variant.rate.removesuffix("x")))
+            probe = _probe(variant, whom, kinds, rows)
+            if probe.interrupted is not None:
+                found.append(report.run_json(probe, f"{label}: the probe of what {variant.rate} is", (), turn=turn))
+                break
+            mine = dataclasses.replace(variant, rate=_carried(probe, variant) * float(variant.rate.removesuffix("x")))
         load = _load(mine, whom, kinds, rows)
-        found.append(report.run_json(load, label, wanted, turn=number * asked.rounds // len(turns)))
-        if load.interrupted:
+        found.append(report.run_json(load, label, wanted, turn=turn))
+        if load.interrupted is not None:
             break
     return found
 
@@ -127,7 +135,10 @@ def capacity_of(
     first = asked.rate
     if not isinstance(first, float):
         times = 0.5 if first is None else float(first.removesuffix("x"))
-        first = times * _carried(asked, server, traffic, samples)
+        probe = _probe(asked, server, traffic, samples)
+        if probe.interrupted is not None:
+            return search.Found([], None, probe.interrupted, [], probe.interrupted, probe, "the probe of where to begin")
+        first = times * _carried(probe, asked)
     limit = slo.latency_limit(wanted)
     # Whoever has waited ten times too long need not be waited for: a trial that fails shall not take minutes.
     timeout = asked.timeout if limit is None else min(asked.timeout, max(1.0, 10 * limit))
@@ -135,20 +146,27 @@ def capacity_of(
     budget = search.Budget(asked.trial, asked.warm_up, asked.trials, asked.precision)
 
     def trial(planned: Plan) -> process.Load:
-        load = process.run(planned, samples, server, progress=False)
-        time.sleep(_SETTLE_SECONDS)
-        return load
+        return process.run(planned, samples, server, progress=False)
 
-    return search.find(trial, plan, wanted, budget, first=first)
+    def settle() -> None:
+        with current().listening():
+            time.sleep(_SETTLE_SECONDS)
+
+    return search.find(trial, plan, wanted, budget, first=first, settle=settle)
 
 
-def _carried(asked: Options, server: Server, traffic: tuple[Traffic, ...], samples: Samples) -> float:
-    """Return how many right answers per second the server gives to users who never pause; raise CannotRun for none."""
+def _probe(asked: Options, server: Server, traffic: tuple[Traffic, ...], samples: Samples) -> process.Load:
+    """Ask the server by users who never pause, to see what it carries."""
     changes: dict[str, Any] = {"rate": None, "users": _PROBE_USERS, "shape": "steady", "duration": _PROBE_SECONDS}
-    load = _load(dataclasses.replace(asked, **changes), server, traffic, samples)
-    if load.interrupted:
-        raise KeyboardInterrupt
-    carried = figures(window_of(load))["goodput"]
+    return _load(dataclasses.replace(asked, **changes), server, traffic, samples)
+
+
+def _carried(probe: process.Load, asked: Options) -> float:
+    """Return how many right answers per second a probe got; raise CannotRun for none."""
+    seen = window_of(probe)
+    carried = figures(seen)["goodput"]
     if not carried:
-        raise CannotRun(f"rate: expected a server that carries something, found no right answer; wanted {asked.rate}")
+        told = "; ".join(f"{one['count']} × {one['told']}: {one['examples'][0]}" for one in failures(probe, seen)[:1])
+        wanted = f"wanted {asked.rate}" if asked.rate else "to begin the search at"
+        raise CannotRun(f"rate: expected a server that carries something, {wanted}; found no right answer ({told})")
     return float(carried)

@@ -52,20 +52,21 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A search: its trials as a report has them, what they tell, and whether Ctrl-C ended it."""
+    """A search: its trials as a report has them, what they tell, and which signal ended it, if one did."""
 
     trials: list[report.Json]
     estimate: Estimate | None
     why: str
     speeds: list[Speed]
-    interrupted: bool = False
+    interrupted: str | None = None
     #: The load of the last trial that kept the objective: the server near its capacity, for the report.
     near: process.Load | None = None
+    near_label: str = "the last trial that kept it"
 
     @property
     def valid(self) -> bool:
         """Whether a capacity was found."""
-        return self.estimate is not None and not self.interrupted
+        return self.estimate is not None and self.interrupted is None
 
     def to_json(self, slo: str) -> report.Json:
         """Return it as a report has it."""
@@ -94,26 +95,37 @@ class Found:
 
 
 def find(
-    load: Callable[[Plan], process.Load], plan: Plan, objectives: tuple[Objective, ...], budget: Budget, *, first: float
+    load: Callable[[Plan], process.Load],
+    plan: Plan,
+    objectives: tuple[Objective, ...],
+    budget: Budget,
+    *,
+    first: float,
+    settle: Callable[[], None] = lambda: None,
 ) -> Found:
-    """Search the largest rate that keeps the objectives, beginning at `first`."""
+    """Search the largest rate that keeps the objectives, beginning at `first`; the server `settle`s after each trial."""
     told: list[report.Json] = []
     speeds = [calibrate()]
     near: process.Load | None = None
     while True:
         rate = capacity.next_rate(_telling(told), first)
+        one = load(_planned(plan, rate, budget, len(told)))
+        interrupted = one.interrupted
         try:
-            one = load(_planned(plan, rate, budget, len(told)))
-            speeds.append(calibrate())
-        except KeyboardInterrupt:  # between two loads; within one it is the load that is marked
-            return _ended(_telling(told), told, speeds, near, "interrupted by Ctrl-C", interrupted=True)
-        if one.interrupted:
-            return _ended(_telling(told), told, speeds, near, "interrupted by Ctrl-C", interrupted=True)
-        trial = _told(one, rate, objectives, slower=max(speeds[-2].milliseconds, speeds[-1].milliseconds))
-        told.append(trial)
-        near = one if trial["kept"] else near
+            settle()
+        except KeyboardInterrupt as error:  # the trial itself is whole
+            interrupted = str(error)
+        speeds.append(calibrate())
+        if one.interrupted is None:
+            trial = _told(one, rate, objectives, slower=max(speeds[-2].milliseconds, speeds[-1].milliseconds))
+            told.append(trial)
+            near = one if trial["kept"] else near
+            _progress(trial, len(told))
         trials = _telling(told)
-        _progress(trial, len(told))
+        if interrupted is not None:
+            found = _ended(trials, told, speeds, near, interrupted, interrupted=interrupted)
+            # Where no trial has come to its end, the one that was interrupted is what has been measured.
+            return found if told else replace(found, near=one, near_label="the trial that was interrupted")
         if one.stopped is not None:
             return Found(told, None, f"the search has ended, as {one.stopped}", speeds, near=near)
         if (why := _enough(trials, told, budget)) is not None:
@@ -198,7 +210,7 @@ def _ended(
     near: process.Load | None,
     why: str,
     *,
-    interrupted: bool = False,
+    interrupted: str | None = None,
 ) -> Found:
     """Return the search with its reasons in words."""
     if why == "the generator":

@@ -5,6 +5,7 @@ must not make a server look so.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,9 @@ _UNITS = {
     "throughput": _RATES,
 }  # fmt: skip
 
+
+#: More than any latency, rate or share that anybody wants.
+_HIGHEST = 1e9
 
 #: Metrics that are shares of requests: which kinds of failure each counts.
 FAILURES = {
@@ -52,6 +56,11 @@ class Objective:
     def is_latency(self) -> bool:
         """Whether it is about how long answers take."""
         return self.metric.startswith("p") or _UNITS.get(self.metric) is _SECONDS
+
+    def at_least(self, other: "Objective") -> bool:
+        """Tell whether its metric is never below another's: the same one, or a higher percentile."""
+        percentiles = self.metric.startswith("p") and other.metric.startswith("p")
+        return float(self.metric[1:]) >= float(other.metric[1:]) if percentiles else self.metric == other.metric
 
     def found(self, seen: Window) -> float:
         """Return what a window has of it; NaN where there is nothing to measure."""
@@ -115,10 +124,27 @@ def parse(text: str) -> tuple[Objective, ...]:
             number = float(match["number"])
         except ValueError:
             raise SloError(f"slo: {metric}: expected a number, found {match['number']!r}") from None
+        if not np.isfinite(number) or number > _HIGHEST:
+            raise SloError(f"slo: {metric}: expected a number up to {_HIGHEST:g}, found {match['number']:.20}")
         if number < 0 or (metric not in _UNITS and float(metric[1:]) <= 0):
             raise SloError(f"slo: expected a percentile above 0, found {metric!r}")
         found.append(Objective(term.strip(), metric, match["sign"], number * units[unit]))
+    _check(found)
     return tuple(found)
+
+
+def _check(found: Sequence[Objective]) -> None:
+    """Raise SloError for an objective that nothing can keep, and for two that nothing can keep both."""
+    for one in found:
+        share = _UNITS.get(one.metric) is _SHARES
+        if (one.sign == "<" and one.limit <= 0) or (share and one.sign == ">" and one.limit >= 1):
+            raise SloError(f"slo: {one.text}: expected something that can be, as {one.metric}{one.sign}={one.limit:g}")
+        if share and one.limit > 1:
+            raise SloError(f"slo: {one.text}: expected a share up to 100%, found more")
+    for low in (one for one in found if one.sign[0] == ">"):
+        for high in (one for one in found if one.sign[0] == "<" and one.at_least(low)):
+            if low.limit > high.limit or (low.limit == high.limit and (low.sign, high.sign) != (">=", "<=")):
+                raise SloError(f"slo: {low.text}, {high.text}: expected objectives that can both be kept")
 
 
 def unexcused(objectives: tuple[Objective, ...], seen: Window) -> float:

@@ -29,6 +29,8 @@ def lines(report: Json) -> Iterator[str]:
         yield report["tuning"]["config"]
     for line in report.get("comparison", []):
         yield line["told"]
+    if report["interrupted"] is not None:
+        yield f"{report['interrupted']}: the figures are those until then"
 
 
 def of_run(run: Json) -> Iterator[str]:

@@ -17,6 +17,9 @@ from loadtests.server import CannotRun
 #: Waits for company that are worth trying, in seconds, and the share of a latency objective that one may take.
 _DELAYS, _DELAY_SHARE = (0.0, 0.001, 0.002, 0.005), 0.25
 
+#: How a proposal begins.
+PROPOSED = "# Proposed by `sameway loadtest --tune`"
+
 _BATCHES = (1, 8, 16, 32, 64)
 
 #: What a server does where a configuration is silent: nothing that a proposal must say.
@@ -127,8 +130,8 @@ def _search(tuning: Tuning, search: Callable[[Candidate, float | None], Found], 
     known = None if best is None else tuning.estimate(best)
     found = search(candidate, None if known is None else known.rate)
     tuning.tried.setdefault(candidate, []).append(found)
-    if found.interrupted:
-        raise KeyboardInterrupt
+    if found.interrupted is not None:
+        raise KeyboardInterrupt(found.interrupted)
 
 
 def proposal(
@@ -146,12 +149,12 @@ def proposal(
         else:
             chosen, why = best, f"proposed: {best}"
     if not complete:
-        why = f"interrupted by Ctrl-C, so not everything was tried; {why}"
+        why = f"interrupted, so not everything was tried; {why}"
     lines = [f"{candidate}: {_known(tuning.estimate(candidate))}" for candidate in tuning.tried]
     speeds = [speed.milliseconds for found in tuning.tried.values() for one in found for speed in one.speeds]
     drifted = f"the machine's own speed went from {min(speeds):.3g} to {max(speeds):.3g} ms meanwhile" if speeds else ""
     head = [
-        f"# Proposed by `sameway loadtest --tune` for {model}, with the objective {slo}, on {where}.",
+        f"{PROPOSED} for {model}, with the objective {slo}, on {where}.",
         *(f"# {line}" for line in lines),
         f"# {why}; {drifted}.",
     ]

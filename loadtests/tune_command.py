@@ -6,10 +6,12 @@ from pathlib import Path
 
 from loadtests import environment, local_server, report, runs, search, slo, tune
 from loadtests.calibration import calibrate
+from loadtests.interrupts import current
 from loadtests.options import Options
-from loadtests.prepare import DEFAULT_REPOSITORY, weights
+from loadtests.prepare import DEFAULT_REPOSITORY
 from loadtests.server import CannotRun
 from loadtests.tune import Candidate
+from loadtests.weights import weights
 from models import machine
 from models.repository import MANIFEST, Repository
 
@@ -35,34 +37,35 @@ def tuned(asked: Options) -> report.Json:
                 asked, repository=str(repository) if has_manifest else None, rate=begin or asked.rate,
                 trials=min(asked.trials, _TRIALS), precision=max(asked.precision, _PRECISION),
             )  # fmt: skip
-            traffic, samples = runs.prepared(server, mine)
-            known.update(environment.target(server, samples, asked.image))
+            with current().listening():
+                traffic, samples = runs.prepared(server, mine)
+                known.update(environment.target(server, samples, asked.image))
             return runs.capacity_of(mine, server, traffic, samples, wanted)
 
     speeds = [calibrate()]
-    interrupted = False
     tuning = tune.Tuning()
     try:
         limit = slo.latency_limit(wanted)
         tune.tune(tuning, one, first, cores=machine.usable_cores(), has_manifest=has_manifest, limit_seconds=limit)
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt:  # and what has been tried until then is told
+        pass
+    interrupted = current().heard is not None
     speeds.append(calibrate())
     found = tune.proposal(
         tuning, first, config, slo=asked.slo or "", model=model, where=str(machine.here()), complete=not interrupted
     )
     if has_manifest:
-        found["told"].append("batch size: as the manifest says, which a configuration may not contradict")
+        found["told"].insert(-1, "batch size: as the manifest says, which a configuration may not contradict")
     _write(found["config"], asked)
     loads = [trial for searches in tuning.tried.values() for trial in searches]
-    near = next((load.near for load in reversed(loads) if load.near is not None), None)
+    last = next((load for load in reversed(loads) if load.near is not None), None)
     code = report.INTERRUPTED if interrupted else report.GOOD if found["found"] else report.BAD
     return report.assemble(
         "tune",
         options={name: value for name, value in dataclasses.asdict(asked).items() if value not in (None, (), "", False)},
-        target=known or {"url": "", "identity": {}, "same_machine": True, "image": None, "models": {}},
+        target=known or environment.nobody(asked.url),
         environment=environment.here(speeds),
-        runs=[] if near is None else [report.run_json(near, "the last trial that kept it", ())],
+        runs=[] if last is None or last.near is None else [report.run_json(last.near, last.near_label, ())],
         tuning=found,
         exit_code=code,
     )

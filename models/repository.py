@@ -86,22 +86,22 @@ class Repository:
         self._trust = trust
 
     def models(self) -> list[str]:
-        """Return the names of all models: folders that hold a version or a model configuration."""
+        """Return the names of all models: folders that hold a version or a model configuration, or that may not be read."""
         try:
             folders = sorted(path.name for path in self.root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
         except OSError as error:
             raise RepositoryError(f"model repository {self.root}: {error.strerror or error}") from error
-        configs = (CONFIG, TRITON_CONFIG)
-        return [
-            name
-            for name in folders
-            if self.versions(name) or any((self.root / name / config).is_file() for config in configs)
-        ]
+        return [name for name in folders if self._is_model(name)]
 
     def versions(self, model: str) -> list[int]:
-        """Return the numbers of all published versions of a model, oldest first; none for an unknown model."""
+        """Return the numbers of all published versions of a model, oldest first; none for an unknown model.
+
+        Raise RepositoryError for a folder that this process may not read.
+        """
         try:
             names = [path.name for path in self._folder(model).iterdir() if _VERSION.fullmatch(path.name) and path.is_dir()]
+        except PermissionError as error:
+            raise RepositoryError(f"{model}: {error.strerror or error}") from error
         except OSError:
             return []
         return sorted(int(name) for name in names)
@@ -188,6 +188,14 @@ class Repository:
         except OSError as error:
             raise RepositoryError(f"cannot publish to {folder}: {error.strerror or error}") from error
         return replace(published, path=folder / str(version))
+
+    def _is_model(self, name: str) -> bool:
+        """Tell whether a folder is a model's. One that may not be read counts, so that it is reported and not overlooked."""
+        try:
+            configured = ((self.root / name / config).is_file() for config in (CONFIG, TRITON_CONFIG))
+            return bool(self.versions(name)) or any(configured)
+        except (PermissionError, RepositoryError):
+            return True
 
     def _folder(self, model: str) -> Path:
         if not _NAME.fullmatch(model):

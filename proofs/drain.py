@@ -32,7 +32,7 @@ from proofs.verdict import Verdict, at_least, at_most, exit_code, none_of, table
 _DELAY_SECONDS = 1.0
 #: The longest a request may be accepted for. Requests wait for company so long that some are always under way.
 #: The queue is long: whoever closes and opens many connections at once on a busy machine shall not be refused by it.
-_CONFIG = "timeout_seconds = 5\nqueue_delay_seconds = 0.05\nqueue_rows = 1024\n"
+CONFIG = "timeout_seconds = 5\nqueue_delay_seconds = 0.05\nqueue_rows = 1024\n"
 _DEADLINE_SECONDS = 5.0
 #: Load before the signal, and for at most how long after it.
 _BEFORE_SECONDS, _AFTER_SECONDS = 1.0, 20.0
@@ -100,7 +100,7 @@ def stop(frontend: str, number: signal.Signals, *, workers: int, rate: float, se
     """Run a server under load, send it a signal, and return once all its processes have ended."""
     with tempfile.TemporaryDirectory() as folder:
         telling.publish(Path(folder))
-        (Path(folder) / telling.MODEL / "config.toml").write_text(_CONFIG)
+        (Path(folder) / telling.MODEL / "config.toml").write_text(CONFIG)
         server = Server.start(Path(folder), "--workers", str(workers), frontend=frontend)
         try:
             server.ready()

@@ -70,14 +70,24 @@ class _Service:
 
 
 def prove(
-    frontend: str, *, workers: int, swaps: int, spoiled: int, rate: float = 300.0, bounds: Bounds | None = None
+    frontend: str,
+    *,
+    workers: int,
+    swaps: int,
+    spoiled: int,
+    rate: float = 300.0,
+    bounds: Bounds | None = None,
+    more: Sequence[str] = (),
 ) -> list[Verdict]:
-    """Swap so many times under load, so many spoiled versions among the first half, and return what was found."""
+    """Swap so many times under load, so many spoiled versions among the first half, and return what was found.
+
+    The server is started with `more` flags.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         first = telling.publish(root)
         service = _Service({1: 0.0}, {}, {1: first.digest})
-        flags = ("--management", "--workers", str(workers))
+        flags = ("--management", "--workers", str(workers), *more)
         with running(root, *flags, frontend=frontend, environment=_ENVIRONMENT) as server:
             server.until(lambda: server.logged("loaded") == workers, "loaded by every worker")
             outcomes = asyncio.run(

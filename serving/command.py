@@ -4,6 +4,7 @@
   sameway serve --repository /srv/models --port 9000
   sameway serve --workers 2 --watch-seconds 5    two processes; what is published meanwhile is loaded
   sameway serve --frontends 2                    two processes that read and write HTTP, and one with the models
+  sameway serve --engine ray --ray-replicas 1:4  models in one to four Ray Serve replicas, as many as the load needs
   SAMEWAY_HOST=0.0.0.0 sameway serve             settings may come from the environment too
 
 A version is served once its checksums are right and its golden sample has been reproduced on this machine. A model.onnx
@@ -13,7 +14,9 @@ that others wrote, with a config.pbtxt or without, is served too, and marked as 
 import argparse
 import logging
 import socket
+import ssl
 import sys
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -23,9 +26,25 @@ from serving import keys
 from serving.frontends.tls import TlsError
 from serving.keys import KeysError
 from serving.observers import ObserverError
-from serving.process import begin_logging, check, end, front_end, serve, tls_of, watch_alone, wired_alone
+from serving.process import (
+    FrontEnd,
+    Wired,
+    begin_logging,
+    check,
+    end,
+    front_end,
+    serve,
+    tls_of,
+    watch_alone,
+    wired_alone,
+    wired_ray,
+)
 from serving.settings import OPTIONAL, Settings
 from serving.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from serving.engine.local import LocalEngine
+    from serving.engine.ray import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +78,11 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
             if name not in found:
                 raise RepositoryError(f"models: expected some of {', '.join(found) or 'none'}, found {name!r}")
         tls = tls_of(settings)
-        wired = front = None
-        if settings.workers == 1 and not settings.frontends:
+        wired = front = cluster = None
+        if settings.engine == "ray":
+            wired, cluster = wired_ray(settings)
+            front = front_end(settings.frontend, wired)
+        elif settings.workers == 1 and not settings.frontends:
             wired = wired_alone(settings)
             front = front_end(settings.frontend, wired)
         else:
@@ -75,6 +97,9 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         _complain(str(error))
         return 2
     except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] == "ray":
+            _complain("engine 'ray' needs the package 'ray': pip install 'sameway[ray]'")
+            return 2
         _complain(f"frontend {settings.frontend!r} needs the package {missing.name!r}: pip install 'sameway[flask]'")
         return 2
     addresses = [(settings.host, settings.port)]
@@ -97,7 +122,39 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         log.warning("event=open host=%s reason='no keys: whoever reaches this address may ask'", settings.host)
     if wired is None or front is None:
         return Supervisor(settings, listeners).run()
+    if cluster is not None:
+        end(_serve_on_ray(settings, front, wired, cluster, listeners, tls))
     end(serve(settings, front, wired, listeners, load=wired.engine.load_all, tls=tls, watch=watch_alone(settings, wired)))
+
+
+def _serve_on_ray(
+    settings: Settings,
+    front: FrontEnd,
+    wired: "Wired[LocalEngine]",
+    cluster: "Cluster",
+    listeners: list[socket.socket],
+    tls: ssl.SSLContext | None,
+) -> int:
+    """Serve with models in Ray Serve replicas until told to stop; return the exit code."""
+    address = None if settings.ray_address == "local" else settings.ray_address
+    try:
+        cluster.connect(address)
+    except ConnectionError as error:
+        _complain(f"ray_address: expected a Ray that can be reached, found none at {settings.ray_address}: {error}")
+        end(1)  # a thread may still wait for what does not answer
+
+    def load() -> None:
+        try:
+            cluster.deploy()
+        except RuntimeError as error:
+            log.error("event=cannot_start reason=%r", str(error))
+            cluster.stop()
+            end(1)
+        wired.engine.load_all()
+
+    code = serve(settings, front, wired, listeners, load=load, tls=tls, watch=watch_alone(settings, wired))
+    cluster.stop()
+    return code
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -44,7 +44,7 @@ class Metrics:
         for block in self._region.inherited():
             key = (block.facts["model"], block.facts["version"])
             block.numbers[Layout.QUEUED_ROWS] = block.numbers[Layout.IN_FLIGHT] = 0.0
-            self._series[key] = Series(block)
+            self._series[key] = self._new(block)
         self._server = self._of("", "")
         self.registry = CollectorRegistry()
         for collector in (Exposition(self._readings, self.publish), Processes(self.counters), *more):
@@ -168,8 +168,12 @@ class Metrics:
         key = (model, version)
         with self._lock:
             if key not in self._series:
-                self._series[key] = Series(self._region.block({"model": model, "version": version}))
+                self._series[key] = self._new(self._region.block({"model": model, "version": version}))
             return self._series[key]
+
+    def _new(self, block: Block) -> "Series":
+        """Return what counts into a block."""
+        return Series(block)
 
 
 class Series:

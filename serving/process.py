@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 
 from starlette.types import ASGIApp
 
@@ -42,6 +42,9 @@ from serving.protocols.v2 import V2
 from serving.protocols.v2_repository import V2Repository
 from serving.settings import Settings
 from serving.spread import Spread
+
+if TYPE_CHECKING:
+    from serving.engine.ray import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +132,53 @@ def watch_alone(settings: Settings, wired: Wired[LocalEngine]) -> Watch | None:
     if not settings.watch_seconds:
         return None
     return Watch(Repository(settings.repository), wired.management, models=settings.models, seconds=settings.watch_seconds)
+
+
+def wired_ray(settings: Settings) -> "tuple[Wired[LocalEngine], Cluster]":
+    """Return a server whose models compute in Ray Serve replicas, and its connection with Ray, which is not made yet.
+
+    Raise SigningError as `wired_alone` does, and ModuleNotFoundError where Ray is not installed.
+    """
+    from serving.engine import ray_environment
+
+    ray_environment.prepare(local=settings.ray_address == "local")
+    from serving.engine.ray import Cluster, Fleet
+
+    trust_of(settings)  # whether the keys can be read: replicas read them again
+    metrics = Metrics()
+    least, most = settings.ray_replicas
+    fleet = Fleet(
+        least=least,
+        most=most,
+        models=settings.ray_models,
+        cpus=settings.ray_cpus,
+        gpus=settings.ray_gpus,
+        up_seconds=settings.ray_up_seconds,
+        down_seconds=settings.ray_down_seconds,
+        drain_seconds=settings.drain_seconds,
+    )
+    told = {
+        "repository": str(settings.repository.absolute()),
+        "models": settings.models,
+        "trusted_keys": None if settings.trusted_keys is None else str(settings.trusted_keys.absolute()),
+        "signed": settings.require_signed,
+        "manifest": settings.require_manifest or settings.require_signed,
+        "torchscript": settings.trust_torchscript,
+        "most": settings.ray_models,
+        # Its opening of a model is the edge's to tell; what it warns of is not.
+        "log_level": "warning" if settings.log_level == "info" else settings.log_level,
+        "opening_seconds": settings.opening_seconds,
+        "hang_exit_seconds": settings.hang_exit_seconds,
+    }
+    cluster = Cluster(settings.ray_application, fleet, told, metrics)
+    engine = LocalEngine(
+        Repository(settings.repository),
+        metrics,
+        models=settings.models,
+        opening_seconds=settings.opening_seconds,
+        opener=cluster.open,
+    )
+    return wire(settings, engine, metrics, management=engine.management), cluster
 
 
 def _manageable(settings: Settings, known: Keys | None) -> bool:

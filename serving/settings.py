@@ -29,11 +29,34 @@ class Settings(BaseSettings):
     frontends: int = Field(
         default=0, ge=0, le=255, description="processes that answer, with one engine for all of them; 0: each has its own"
     )
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="where models compute: local, in this server's processes, or ray, in Ray Serve replicas"
+    )
+    ray_address: str = Field(
+        default="local", description="the Ray to use: local starts one, auto finds this machine's, or HOST:PORT of its head"
+    )
+    ray_replicas: Annotated[tuple[int, int], NoDecode] = Field(
+        default=(1, 1), description="replicas, as N, or as MIN:MAX to follow the load; default: 1"
+    )
+    ray_models: int = Field(
+        default=16, ge=1, le=1000, description="versions that a replica has open at once; of more, those asked for last"
+    )
+    ray_cpus: float = Field(default=1.0, ge=0, le=1024, description="CPUs that Ray reserves for each replica")
+    ray_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs that Ray reserves for each replica")
+    ray_up_seconds: float = Field(
+        default=5.0, ge=0, le=86_400, description="how long replicas must be too few before there are more"
+    )
+    ray_down_seconds: float = Field(
+        default=120.0, ge=0, le=86_400, description="how long replicas must be too many before there are fewer"
+    )
+    ray_application: str = Field(
+        default="sameway", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="name in Ray; one for each server of a cluster"
+    )
     watch_seconds: float = Field(
         default=0.0, ge=0, le=86_400, description="how often to look for changes in the repository and load them; 0: never"
     )
     ready_when: Literal["any", "all"] = Field(
-        default="any", description="ready when any model is; or not before all have been: a rollout of a broken one stops"
+        default="any", description="ready when any model is; or once all are, so that a rollout of a broken one stops"
     )
     opening_seconds: float = Field(
         default=300.0, gt=0, le=86_400, description="how long opening a version may take before it is given up"
@@ -88,6 +111,11 @@ class Settings(BaseSettings):
                 f"frontends: expected 0 with workers {self.workers}, each of which has an engine of its own, "
                 f"found {self.frontends}"
             )
+        if self.engine == "ray" and (self.workers > 1 or self.frontends):
+            raise ValueError(
+                f"engine ray: expected workers 1 and frontends 0, found {self.workers} and {self.frontends}; "
+                "start several servers, each with a ray_application of its own"
+            )
         if self.management_port is not None and not self.management and self.keys is None:
             raise ValueError("management_port needs management, or keys of which one has the scope manage")
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -106,6 +134,31 @@ class Settings(BaseSettings):
     def _absent(cls, value: object) -> object:
         # Empty, as a variable that is not set arrives from a compose file.
         return None if value == "" else value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value not in ("local", "auto") and not (host and "/" not in host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError("expected local, auto or HOST:PORT; the server has to be on a machine of the cluster")
+        return value
+
+    @field_validator("ray_replicas", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        least, colon, most = value.partition(":")
+        if not (least.isascii() and least.isdecimal() and (not colon or (most.isascii() and most.isdecimal()))):
+            raise ValueError("expected a number of replicas, or MIN:MAX")
+        return int(least), int(most if colon else least)
+
+    @field_validator("ray_replicas")
+    @classmethod
+    def _ordered(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1] <= 1000:
+            raise ValueError("expected 1 to 1000 replicas, MIN not above MAX")
+        return value
 
     @field_validator("models", mode="before")
     @classmethod

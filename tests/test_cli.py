@@ -120,6 +120,20 @@ def test_ctrl_c_while_a_subcommand_runs_is_exit_code_130(name: str, monkeypatch:
     assert cli.main([name, *words]) == 130
 
 
+def test_as_a_containers_first_process_sigterm_ends_what_is_only_starting() -> None:
+    # The kernel would keep it from process 1; here it has only the number of one, and so must have the handler.
+    program = """
+import importlib, os, signal
+os.getpid = lambda: 1
+def starting(name):
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    signal.raise_signal(signal.SIGTERM)
+importlib.import_module = starting
+"""
+    finished = sameway("serve", program=program)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (143, "", "")
+
+
 def test_serving_needs_no_extra() -> None:
     assert cli.SUBCOMMANDS["serve"].extra is None
     finished = sameway("serve", "--help", program=without("torch", "lightning", "onnx", "onnxscript", "rich", "locust"))

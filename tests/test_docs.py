@@ -33,6 +33,12 @@ RUN_ELSEWHERE = {
         "tests/serving/test_telemetry.py",
         '"--telemetry"',
     ),
+    "docker build --target serve --build-arg MODELS=models -t sameway:serve .": (
+        "tests/deploy/conftest.py",
+        'build("serve", "sameway:serve-test", MODELS="models"',
+    ),
+    "docker run --read-only -p 8000:8000 sameway:serve": ("proofs/containers.py", '"--read-only"'),
+    "sameway serve --engine ray --ray-replicas 1:4": ("tests/serving/engine/test_ray.py", '"--engine", "ray"'),
     # Of deploy/, where an engine and images of others would be needed: held against the files that they name.
     **dict.fromkeys(
         [
@@ -48,8 +54,6 @@ RUN_ELSEWHERE = {
         ],
         ("tests/deploy/test_commands.py", 'PAGE = ROOT / "docs" / "operations.md"'),
     ),
-    "docker build --target serve -t sameway:serve .": ("tests/deploy/test_docker.py", '"--target", "serve"'),
-    "docker run --read-only -p 8000:8000 sameway:serve": ("tests/deploy/test_docker.py", '"--read-only"'),
 }
 
 

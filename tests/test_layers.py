@@ -49,6 +49,7 @@ LAYERS = (
         "frontend_process",
         "process",
         "health",
+        "healthcheck",
         "control_plane",
         "observers",
         "settings",
@@ -89,8 +90,9 @@ FETCHES = {
 RUNS = {"subprocess", "multiprocessing", "pty", "runpy", "code", "codeop", "ctypes.util"}
 FORBIDDEN_IN_SERVING = UNPICKLES | FETCHES | RUNS
 
-#: Who may nevertheless, and why: the supervisor's processes are `sameway serve` itself.
-ALLOWED_IN_SERVING = {("serving/child.py", "subprocess")}
+#: Who may nevertheless, and why: the supervisor's processes are `sameway serve` itself; a health check is a process of its
+#: own, and asks the server beside it.
+ALLOWED_IN_SERVING = {("serving/child.py", "subprocess"), ("serving/healthcheck.py", "http.client")}
 
 #: Calls that turn data into code, or run it.
 FORBIDDEN_CALLS = {
@@ -279,6 +281,11 @@ def test_what_serves_turns_no_data_into_code(path: Path) -> None:
             assert str(path.relative_to(ROOT)) in IMPORTS_BY_NAME, f"line {node.lineno}: {called}"
 
 
+def test_only_the_files_named_for_it_know_ray() -> None:
+    users = {str(path.relative_to(ROOT)) for path in SERVED for found in imports(path) if below(found.module, "ray")}
+    assert users == {"serving/engine/ray.py", "serving/engine/ray_replica.py"}
+
+
 def test_only_signing_knows_cryptography() -> None:
     users = {
         str(path.relative_to(ROOT)) for path in SERVED for found in imports(path) if below(found.module, "cryptography")
@@ -302,6 +309,7 @@ def test_only_signing_knows_cryptography() -> None:
                 "safetensors",
                 "opentelemetry",
                 "pynvml",
+                "ray",
             },
         ),
         ("models.spec", {"torch", "PIL"}),

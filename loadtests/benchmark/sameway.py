@@ -1,6 +1,7 @@
 """Sameway itself: the command that an operator runs, asked in the Open Inference Protocol."""
 
 import functools
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,18 @@ def shared(frontend: str, *, frontends: int, root: Path = ROOT) -> Side:
     return _side(frontend, name, "{shared}", ("--frontends", str(frontends)), root)
 
 
+def on_ray(frontend: str, *, replicas: int, root: Path = ROOT) -> Side:
+    """Return a front end whose model is in so many Ray Serve replicas of a Ray on this machine."""
+    flags = ("--engine", "ray", "--ray-replicas", str(replicas), "--ray-cpus", "0.5")
+    return _side(frontend, f"Ray, {_counted(replicas, 'replica')}", "{repository}", flags, root)
+
+
 def sides(*, root: Path = ROOT) -> tuple[list[Side], list[Absent]]:
     """Return all there are of a tree, and what its `serve` command cannot do yet."""
     replicas = [side(frontend, workers=workers, root=root) for frontend in _NAMES for workers in (1, 2)]
     sharing = [shared(frontend, frontends=2, root=root) for frontend in _NAMES]
+    if importlib.util.find_spec("ray") is not None:  # like the peers: where it is installed
+        sharing += [on_ray("fastapi", replicas=replicas, root=root) for replicas in (1, 2)]
     if _offers(root, "--frontends"):
         return [*replicas, *sharing], []
     reason = "this checkout's `serve` has no --frontends"

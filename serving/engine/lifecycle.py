@@ -22,14 +22,12 @@ from serving.engine.replay import ReplayError
 from serving.engine.served import Lenders, ServedVersion
 from serving.engine.statuses import Statuses
 from serving.engine.table import ServedModel, Table
-from serving.engine.wanted import Wanted, published, require, wanted_versions
+from serving.engine.version import Version
+from serving.engine.wanted import Wanted, published, require, wanted_versions, wanted_without
 from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-#: What may be wrong with a version or its configuration, each with a message for the operator.
-_CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError, OutOfBlocks, OpeningTooLong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +36,24 @@ class Prepared:
 
     model: str
     wanted: tuple[int, ...]
-    versions: Mapping[int, ServedVersion]
-    opened: tuple[ServedVersion, ...]
+    versions: Mapping[int, Version]
+    opened: tuple[Version, ...]
 
 
 #: Tells front ends in other processes, which ask for what they know of, which versions of a model are served from now on.
 #: It blocks until no request for another one can come from them any more.
 Announce = Callable[[str, ServedModel | None], None]
+
+#: Opens a version by its model's name and its number, given the one that is served, which it returns if nothing has changed.
+Opener = Callable[[str, int, Version | None], Version]
+
+
+class NotOpened(Exception):
+    """Another process could not open a version; the message is for the operator."""
+
+
+#: What may be wrong with a version or its configuration, each with a message for the operator.
+CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError, OutOfBlocks, OpeningTooLong, NotOpened)
 
 
 class Lifecycle:
@@ -62,12 +71,15 @@ class Lifecycle:
         policy: UnverifiedPolicy,
         opening_seconds: float,
         lenders: Lenders | None = None,
+        opener: Opener | None = None,
     ) -> None:
+        """`opener` None: versions are opened in this process."""
         self._repository = repository
         self._policy = policy
         self._metrics = metrics
         self._only = models
         self._lenders = lenders
+        self._opener = self._opened if opener is None else opener
         self.table = Table()
         self.status = Statuses(metrics)
         for name in sorted(set(repository.models() if models is None else models)):
@@ -75,8 +87,8 @@ class Lifecycle:
         self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
         self.loading = True
         self._closed = False
-        self._openings = Openings(opening_seconds)
-        self._unfinished: list[ServedVersion] = []
+        self._openings: Openings[Version] = Openings(opening_seconds)
+        self._unfinished: list[Version] = []
         #: Held by whoever replaces the table.
         self._change = threading.Lock()
         self._announce: Announce | None = None
@@ -105,6 +117,9 @@ class Lifecycle:
         self.loading = False
         ready = sum(self.table.model(name) is not None for name in self.status.names())
         log.info("event=loaded models=%d ready=%d", len(self.status.names()), ready)
+        if not self.status.names():
+            # What a volume that was not mounted looks like. It may be filled later, so it is no reason to end.
+            log.warning("event=no_models repository=%r reason='no model in it; not ready'", str(self._repository.root))
 
     def load(self, model: str) -> "Future[None]":
         """Serve the versions that are wanted now, in the thread that manages."""
@@ -129,13 +144,13 @@ class Lifecycle:
         """Close what was prepared: what is served stays as it is."""
         return self._manager.submit(self._discard, prepared)
 
-    def unfinished(self) -> list[ServedVersion]:
+    def unfinished(self) -> list[Version]:
         """Return the versions that are not served any more and in which a batch still runs."""
         now = time.monotonic()
         self._unfinished = [served for served in self._unfinished if served.runs_for(now)]
         return self._unfinished
 
-    def close(self) -> list[ServedVersion]:
+    def close(self) -> list[Version]:
         """Serve nothing from now on, and return what was served, for its requests to be finished or given up."""
         with self._change:
             self._closed = True
@@ -143,7 +158,7 @@ class Lifecycle:
         self._manager.submit(self._openings.stop)  # once it has ended what it is at
         return served
 
-    def tell(self, served: ServedVersion, state: State, reason: str) -> None:
+    def tell(self, served: Version, state: State, reason: str) -> None:
         """Set the state of a version."""
         identity = served.identity
         self.status.set(ModelStatus(identity.model, identity.version, state, reason, identity.verified))
@@ -156,22 +171,30 @@ class Lifecycle:
         self.status.set(ModelStatus(model, None, State.UNAVAILABLE, "not loaded"))
 
     def _load_first(self, name: str, wanted: tuple[int, ...] | None) -> None:
-        """Serve those of the versions wanted that can be opened; each of the others says in its state why not."""
+        """Serve those of the versions wanted that can be opened, or what would be wanted without those that cannot.
+
+        Each of these says in its state why not. So a server that starts serves what one does that has been running since
+        before they were published.
+        """
         try:
             numbers = wanted_versions(self._repository, name) if wanted is None else wanted
         except Exception as error:  # noqa: BLE001 - whatever it is, the other models are loaded all the same
             self._set_unwanted(name, error)
             self.failed(name)
             return
-        for number in numbers:
-            if self._closed:
-                return
-            try:
-                version = self._open(name, number)
-            except ModelNotReady:  # which is in its state, and in the log
-                self.failed(name)
-                continue
-            self._commit(Prepared(name, numbers, {**self.table.versions(name), number: version}, (version,)))
+        tried = numbers
+        while numbers:
+            for number in numbers:
+                if self._closed:
+                    return
+                try:
+                    version = self._open(name, number)
+                except ModelNotReady:  # which is in its state, and in the log
+                    self.failed(name)
+                    continue
+                self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
+            numbers = wanted_without(self._repository, name, set(tried) - set(self.table.versions(name)), besides=tried)
+            tried = (*tried, *numbers)
 
     def _load(self, name: str) -> None:
         """Serve the versions that are wanted now; those served stay if one of them cannot be opened."""
@@ -183,7 +206,7 @@ class Lifecycle:
 
     def _set_unwanted(self, name: str, error: Exception) -> str:
         """Log why it is not known which versions of a model are wanted, say so in its state if none is served; return it."""
-        known = isinstance(error, _CANNOT_SERVE)
+        known = isinstance(error, CANNOT_SERVE)
         reason = str(error) if known else "an internal error; the server's log has its cause"
         log.error("event=load_failed model=%s reason=%r", name, reason, exc_info=None if known else error)
         if not self.table.versions(name):
@@ -192,7 +215,7 @@ class Lifecycle:
 
     def _prepare(self, name: str, numbers: tuple[int, ...]) -> Prepared:
         """Open the versions that are not served already; none of them if one fails."""
-        versions: dict[int, ServedVersion] = {}
+        versions: dict[int, Version] = {}
         served = self.table.versions(name)
         try:
             for number in numbers:
@@ -204,7 +227,7 @@ class Lifecycle:
         opened = tuple(version for number, version in versions.items() if version is not served.get(number))
         return Prepared(name, numbers, versions, opened)
 
-    def _open(self, name: str, number: int) -> ServedVersion:
+    def _open(self, name: str, number: int) -> Version:
         """Verify, open and replay a version, or return it as it is served if nothing about it has changed.
 
         Raise ModelNotReady, which is logged, and in the version's state unless it is served.
@@ -214,11 +237,11 @@ class Lifecycle:
         if served is None:
             self.status.set(ModelStatus(name, number, State.LOADING, "being opened"))
         try:
-            opened = self._openings.run(lambda: self._opened(name, number, served))
+            opened = self._openings.run(lambda: self._opener(name, number, served))
             if opened is served:
                 return served
         except Exception as error:  # a fault of ours must not leave the model loading for ever, nor the others unloaded
-            known = isinstance(error, _CANNOT_SERVE)
+            known = isinstance(error, CANNOT_SERVE)
             reason = str(error) if known else "an internal error; the server's log has its cause"
             log.error(
                 "event=load_failed model=%s version=%d reason=%r", name, number, reason, exc_info=None if known else error
@@ -233,7 +256,7 @@ class Lifecycle:
         )  # fmt: skip
         return opened
 
-    def _opened(self, name: str, number: int, served: ServedVersion | None) -> ServedVersion:
+    def _opened(self, name: str, number: int, served: Version | None) -> Version:
         """Return a version, opened now, or the one served if it is the very same."""
         version, config = open_version(self._repository, name, number, self._policy)
         if served is not None and (served.identity.digest, served.config) == (version.digest, config):
@@ -263,7 +286,7 @@ class Lifecycle:
                 self.status.forget(name, status.version)
         self._tell_all(name)
 
-    def _serve(self, name: str, versions: Mapping[int, ServedVersion]) -> Mapping[int, ServedVersion]:
+    def _serve(self, name: str, versions: Mapping[int, Version]) -> Mapping[int, Version]:
         """Let requests find these versions of a model and no others; return those that were found before."""
         announce = self._announce
         with self._change:
@@ -306,7 +329,7 @@ class Lifecycle:
         self._tell_all(name)
         log.info("event=unloaded model=%s", name)
 
-    def _close_unused(self, number: int, version: ServedVersion, served: Mapping[int, ServedVersion]) -> None:
+    def _close_unused(self, number: int, version: Version, served: Mapping[int, Version]) -> None:
         """Close a version that was opened and is not going to be served."""
         if served.get(number) is version:
             return
@@ -314,7 +337,7 @@ class Lifecycle:
         if number not in served:
             self.status.forget(version.identity.model, number)
 
-    def _free(self, served: ServedVersion) -> None:
+    def _free(self, served: Version) -> None:
         """Finish what a version accepted, which takes at most its timeout, and free its sessions."""
         if not served.close(drain_seconds=served.config.timeout_seconds):
             log.error("event=drain_timeout model=%s version=%d", served.identity.model, served.identity.version)

@@ -10,9 +10,9 @@ from models.tensors import SignatureError, Tensors
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
-from serving.engine.lifecycle import Lifecycle
-from serving.engine.served import ServedVersion
+from serving.engine.lifecycle import Lifecycle, Opener
 from serving.engine.statistics import ModelStatistics, statistics_of
+from serving.engine.version import Version
 from serving.engine.wanted import Wanted
 from serving.errors import InvalidInput, ModelNotReady
 from serving.metrics import Metrics
@@ -40,11 +40,19 @@ class LocalEngine:
         models: Collection[str] | None = None,
         policy: UnverifiedPolicy = UnverifiedPolicy(),  # noqa: B008 - frozen, and nothing but two truth values
         opening_seconds: float = 300.0,
+        opener: Opener | None = None,
     ) -> None:
+        """`opener` None: versions are opened, and compute, in this process."""
         self._metrics = metrics
         self._lenders: dict[int, Callable[[Callable[[], None]], object]] = {}
         self._life = Lifecycle(
-            repository, metrics, models=models, policy=policy, opening_seconds=opening_seconds, lenders=self._lenders
+            repository,
+            metrics,
+            models=models,
+            policy=policy,
+            opening_seconds=opening_seconds,
+            lenders=self._lenders,
+            opener=opener,
         )
         #: Loading and unloading, for this process alone.
         self.management = self._life
@@ -180,7 +188,7 @@ class LocalEngine:
             self._life.tell(version, State.UNLOADING, "its process is about to end, and to be replaced")
             version.abandon()
 
-    def _find(self, model: str, version: int | None) -> ServedVersion:
+    def _find(self, model: str, version: int | None) -> Version:
         """Return the served version, or raise ModelNotFound or ModelNotReady with the reason."""
         served = self._life.table.find(model, version)
         if served is not None:
@@ -189,7 +197,7 @@ class LocalEngine:
             return served
         raise self._life.status.absence(model, version)
 
-    def _hangs(self, served: ServedVersion, *, hangs: bool) -> None:
+    def _hangs(self, served: Version, *, hangs: bool) -> None:
         """Say in a version's state that a batch hangs, or that it has ended after all."""
         why = "its device has failed" if served.lost else f"a batch runs for more than {served.config.hang_seconds:g} s"
         served.hangs = why if hangs else ""

@@ -149,7 +149,7 @@ def served_of(head: Head, data: memoryview) -> tuple[str, dict[int, tuple[ModelM
             example = {names[index]: arrays[str(index)].copy() for index in range(place, place + count)}
             place += count
             found = _metadata_of(metadata, example)
-            served[found.version] = found, _config_of(config)
+            served[found.version] = found, config_of(config)
         return model, served
     except _NOT_SO as error:
         raise WireError(f"what is served: {error}") from error
@@ -188,7 +188,8 @@ def _metadata_of(json: dict[str, Any], example: dict[str, Any]) -> ModelMetadata
     )
 
 
-def _config_of(json: dict[str, Any]) -> ModelConfig:  # Any: JSON
+def config_of(json: dict[str, Any]) -> ModelConfig:  # Any: JSON
+    """Return a configuration that has become JSON by `dataclasses.asdict`."""
     policy = json["versions"]
     specific = None if policy["specific"] is None else tuple(policy["specific"])
     # JSON has no tuples.

@@ -9,10 +9,19 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, Generic, Protocol, TypeVar
 
-from serving.engine.served import ServedVersion
 
-_Opening = tuple[Callable[[], ServedVersion], "Future[ServedVersion]"]
+class Closing(Protocol):
+    """What is closed if it was opened too late."""
+
+    def close(self, *, drain_seconds: float) -> object:
+        """Free it."""
+        ...
+
+
+T = TypeVar("T", bound=Closing)
+_Opening = tuple[Callable[[], Any], "Future[Any]"]  # Any: T, of which each line has its own
 _Line = queue.SimpleQueue[_Opening | None]
 
 
@@ -20,20 +29,20 @@ class OpeningTooLong(Exception):
     """A version was not open in time."""
 
 
-class Openings:
+class Openings(Generic[T]):
     """Runs openings, one after the other. For one thread at a time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._line: _Line | None = None
 
-    def run(self, opening: Callable[[], ServedVersion]) -> ServedVersion:
+    def run(self, opening: Callable[[], T]) -> T:
         """Return what `opening` returns; raise what it raises, or OpeningTooLong."""
         if self._line is None:
             self._line = queue.SimpleQueue()
             # A daemon, as an interpreter that ends must not wait for it.
             threading.Thread(target=_work, args=(self._line,), name="open", daemon=True).start()
-        opened: Future[ServedVersion] = Future()
+        opened: Future[T] = Future()
         self._line.put((opening, opened))
         try:
             return opened.result(self._seconds)
@@ -62,6 +71,6 @@ def _work(line: _Line) -> None:
         del job, opening, opened
 
 
-def _close(opened: "Future[ServedVersion]") -> None:
+def _close(opened: "Future[Any]") -> None:  # Any: T
     if opened.exception() is None:
         opened.result().close(drain_seconds=0.0)

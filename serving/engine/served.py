@@ -17,13 +17,13 @@ from serving.backends.base import PREFERENCE, Backend, BackendError, PipelinedSe
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata
 from serving.engine.batcher import Batcher
-from serving.engine.entry import Entry
+from serving.engine.entry import entry_of
 from serving.engine.instance import Identity, Instance
 from serving.engine.pipelined import PipelinedInstance
 from serving.engine.replay import replay, replay_content
 from serving.engine.servable import Servable
 from serving.engine.warm_up import warm_up
-from serving.errors import InvalidInput, ModelNotReady
+from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 from serving.model_config import ConfigError, ModelConfig
 from serving.request import InferRequest, InferResponse
@@ -112,10 +112,7 @@ class ServedVersion:
     ) -> "ServedVersion":
         """Open a version and replay its golden sample; raise BackendError, ConfigError or ReplayError."""
         signature, golden = version.signature, version.golden
-        most = signature.max_batch_size
-        if config.queue_rows is not None and config.queue_rows < most:
-            # Else a request of so many rows would be told to come back later, for ever.
-            raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
+        check_queue(signature, config)
         preferred = next((format for format in PREFERENCE if format in version.artifacts), None)
         chosen = preferred if config.format is None else config.format
         if chosen is None or chosen not in version.artifacts:
@@ -156,14 +153,8 @@ class ServedVersion:
 
     def submit(self, request: InferRequest) -> Answer[InferResponse]:
         """Check a request on its own and let it wait for an instance; raise SignatureError, InvalidInput, Overloaded."""
-        signature = self.identity.signature
-        rows = signature.check(request.inputs)
-        if request.outputs is not None:
-            self._check_wanted(request.outputs)
-        # Where every axis but the first is fixed, all requests have equal shapes already.
-        shape = tuple([request.inputs[spec.name].shape[1:] for spec in signature.inputs])
-        deadline = time.monotonic() + self.config.timeout_seconds if request.deadline is None else request.deadline
-        entry = Entry(request, rows=rows, shape=shape, deadline=deadline, priority=self._level(request.priority))
+        entry = entry_of(request, self.identity.signature, self.config)
+        rows = entry.rows
         lender = self._lenders.get(threading.get_ident()) if self._cheap_seconds else None
         if lender is None or self._batcher.expected_seconds(rows) > self._cheap_seconds:
             self._batcher.put(entry)
@@ -213,7 +204,7 @@ class ServedVersion:
     @property
     def opened_from(self) -> str:
         """What answers depend on: the files, and the configuration. Processes in which it is equal answer alike."""
-        return hashlib.sha256(f"{self.identity.digest} {self.config}".encode()).hexdigest()[:32]
+        return opened_from(self.identity.digest, self.config)
 
     def introduce(self) -> None:
         """Tell the metrics what is served from now on."""
@@ -257,20 +248,17 @@ class ServedVersion:
                 instance.close()
         return all(finished)
 
-    def _level(self, priority: int) -> int:
-        """Return the level a request waits on; levels that the configuration does not have are refused."""
-        levels = self.config.priority_levels
-        if not levels:
-            return 0
-        if priority > levels:
-            raise InvalidInput.at("priority", expected=f"0 to {levels}", found=str(priority))
-        return priority or self.config.default_priority or levels
 
-    def _check_wanted(self, wanted: tuple[str, ...]) -> None:
-        for name in wanted:
-            if self.identity.signature.output(name) is None:
-                expected = ", ".join(spec.name for spec in self.identity.signature.outputs)
-                raise InvalidInput.at("outputs", expected=f"outputs among {expected}", found=repr(name))
+def check_queue(signature: Signature, config: ModelConfig) -> None:
+    """Raise ConfigError where a request may have more rows than may wait: it would be told to come back later, for ever."""
+    most = signature.max_batch_size
+    if config.queue_rows is not None and config.queue_rows < most:
+        raise ConfigError(f"queue_rows: expected at least max_batch_size, {most}, found {config.queue_rows}")
+
+
+def opened_from(digest: str, config: ModelConfig) -> str:
+    """Return one word for what a version's answers depend on."""
+    return hashlib.sha256(f"{digest} {config}".encode()).hexdigest()[:32]
 
 
 def _example(inputs: Tensors, signature: Signature) -> Tensors:

@@ -1,5 +1,6 @@
 """Which versions of a model are to be served: its policy, applied to what is published. Opens nothing."""
 
+import contextlib
 import logging
 from collections.abc import Collection, Mapping
 
@@ -20,6 +21,24 @@ def wanted_versions(repository: Repository, model: str) -> tuple[int, ...]:
     if not published:
         raise RepositoryError("no version of it is published")
     return config_of(repository, model).versions.choose(published)
+
+
+def wanted_without(
+    repository: Repository, model: str, failed: Collection[int], *, besides: Collection[int]
+) -> tuple[int, ...]:
+    """Return the versions that would be wanted, besides those known, if some that failed had not been published.
+
+    With `latest` there are such; where a configuration names versions, no other one may stand in for them.
+    """
+    if not failed:
+        return ()
+    with contextlib.suppress(RepositoryError, ConfigError):
+        rest = [number for number in repository.versions(model) if number not in failed]
+        chosen = tuple(number for number in config_of(repository, model).versions.choose(rest) if number not in besides)
+        if chosen:
+            log.warning("event=older_versions model=%s instead_of=%s versions=%s", model, sorted(failed), list(chosen))
+        return chosen
+    return ()
 
 
 def published(repository: Repository, model: str) -> bool:

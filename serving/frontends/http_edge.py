@@ -29,7 +29,7 @@ from serving.frontends.errand import Errand
 from serving.frontends.framing import check_head, head_too_large, head_without_upgrade
 from serving.frontends.head import plain
 from serving.frontends.lingering import Lingering, unread
-from serving.frontends.refusing_edge import RefusingEdge
+from serving.frontends.refusing_edge import PROBE_SECONDS, PROBES, RefusingEdge, too_many
 from serving.frontends.shared import Process
 from serving.limits import Limits
 
@@ -54,6 +54,8 @@ class HttpEdge(RefusingEdge):
         self._limits = limits
         self._most_headers = limits.header_count
         self._on_leaving: Callable[[], None] | None = None
+        #: Where there are more connections than there may be: until when this one may ask how the server is.
+        self._surplus: asyncio.TimerHandle | None = None
         #: Bytes since the last of a body.
         self._head_bytes = 0
         self._messages = 0
@@ -72,13 +74,15 @@ class HttpEdge(RefusingEdge):
             transport.abort()  # too many even to be told so
         elif surplus > 0:
             self._in_head = True  # the client is about to send a request, and shall see the answer to it
-            self._refuse(ServerBusy("the server has as many connections as it may", retry_after_seconds=1))
+            self._surplus = self.loop.call_later(PROBE_SECONDS, self._refuse, too_many())
         else:
             self._deadlines.arrive((1, "headers"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection, and tell whoever still works for its client."""
         self._deadlines.arrive(None)
+        if self._surplus is not None:
+            self._surplus.cancel()
         if self._active is not None:
             self._active.disconnected = True  # uvicorn says so to the request that was read last, which may be another
         self.resume_writing()
@@ -172,6 +176,10 @@ class HttpEdge(RefusingEdge):
             name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
         )
         method = self.parser.get_method()
+        if self._surplus is not None:
+            self._surplus.cancel()
+            if self.url not in PROBES:
+                self._raise(too_many())
         try:
             check_head(method, self.parser.get_http_version(), self.headers, self._limits)
         except ServingError as error:
@@ -193,7 +201,7 @@ class HttpEdge(RefusingEdge):
             extensions[MANAGEMENT] = {}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
-        if self._process.stopping:
+        if self._process.stopping or self._surplus is not None:
             # The answer says so, and the client sends its next request elsewhere instead of into a closed connection.
             self.cycle.keep_alive = False
 

@@ -11,7 +11,7 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.errors import RequestTimeout, ServingError
+from serving.errors import RequestTimeout, ServerBusy, ServingError
 from serving.frontends.asgi import REFUSAL
 from serving.frontends.deadlines import Deadlines
 from serving.frontends.errand import Errand
@@ -19,6 +19,16 @@ from serving.frontends.errand_edge import ErrandEdge
 from serving.frontends.framing import farewell
 from serving.frontends.head import plain
 from serving.frontends.shared import Process
+
+#: What may be asked where there are more connections than there may be, and how long it is waited for. A server that has
+#: many clients is not a broken one: whoever looks after it must not think so, and restart it.
+PROBES = (b"/v2/health/live", b"/v2/health/ready", b"/metrics")
+PROBE_SECONDS = 1.0
+
+
+def too_many() -> ServerBusy:
+    """Return what every other request hears on such a connection."""
+    return ServerBusy("the server has as many connections as it may", retry_after_seconds=1)
 
 
 class RefusingEdge(ErrandEdge):

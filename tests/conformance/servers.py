@@ -13,8 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SERVE = ("cli.py", "serve")
 
+#: By the engine that SAMEWAY_CONFORMANCE_ENGINE names, what servers are started with: the suite is the same for all.
+ENGINES: Mapping[str, Sequence[str]] = {
+    "local": (),
+    "ray": ("--engine", "ray", "--ray-replicas", "2", "--ray-models", "64", "--ray-cpus", "0.1"),
+}
+
 #: For a start on a machine that does other things too. Nobody waits for it where all is well.
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,5 +125,8 @@ class _Loaded:
 
 def sameway(*arguments: str, program: Sequence[str] = SERVE) -> Process:
     """Start `sameway serve` on a free port of this machine."""
-    command = [*program, "--port", "0", "--drain-delay-seconds", "0", *arguments]
+    engine = os.environ.get("SAMEWAY_CONFORMANCE_ENGINE", "local")
+    # A server of limits of its own is put together without settings, and one of several processes has their engine.
+    chosen = ENGINES[engine] if program == SERVE and "--frontends" not in arguments else ()
+    command = [*program, "--port", "0", "--drain-delay-seconds", "0", *arguments, *chosen]
     return Process(command, started=_Loaded(), settings={})

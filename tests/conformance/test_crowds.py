@@ -68,6 +68,22 @@ def test_a_connection_too_many(lonely_server: Server) -> None:
     _until(lambda: _is_served(lonely_server))
 
 
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/metrics"])
+def test_who_looks_after_the_server_is_answered_all_the_same(lonely_server: Server, path: str) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(Connection(lonely_server)) for _ in range(CONNECTIONS)]
+        for connection in held:
+            assert_honest(lonely_server, connection)
+        with Connection(lonely_server) as probe:
+            probe.send(request("GET", path) + request("POST", HONEST, HONEST_BODY))
+            answer = probe.answer()
+            assert (answer.status, answer.closes) == (200, True)
+            assert probe.rest() == b"", "one answer, whatever else is asked"
+        with Connection(lonely_server) as silent:
+            _assert_busy(silent.answer())
+    _until(lambda: _is_served(lonely_server))
+
+
 def test_twice_as_many_connections_are_not_even_told(lonely_server: Server) -> None:
     with ExitStack() as stack:
         all_of_them = [stack.enter_context(Connection(lonely_server)) for _ in range(CONNECTIONS * 4)]

@@ -1,104 +1,128 @@
-"""The image, built and run for real. `make docker-test` runs this; it needs a Docker engine and a published `digits`."""
+"""The server's image, built and run for real, by `make docker-test`; it needs a Docker engine and a published `digits`."""
 
 import json
-import os
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from models import spec
+from proofs.containers import Container, ContainerError, added_bytes, build, docker, running
+from proofs.images import BASE, BUDGET_BYTES, BUDGET_SECONDS, ready_seconds
 
 pytestmark = pytest.mark.docker
 
-ROOT = Path(__file__).parents[2]
-IMAGE = "sameway:serve-test"
-
-
-DOCKER = os.environ.get("DOCKER", "docker")
-
-
-def docker(*words: str, timeout: int = 900) -> str:
-    """Run a docker command and return what it printed; its errors are the test's."""
-    done = subprocess.run([DOCKER, *words], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.strip()
+#: Names and versions of what is installed, as JSON.
+INSTALLED = "import importlib.metadata as m, json; print(json.dumps(sorted([d.name, d.version] for d in m.distributions())))"
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
-    # The host's network, since an engine need not have a bridge.
-    docker("build", "--network", "host", "--target", "serve", "-t", IMAGE, ".")
-    return IMAGE
+def container(serve_image: str) -> Iterator[Container]:
+    """A running container, as one would deploy it."""
+    with running(serve_image) as started:
+        yield started.ready()
 
 
-@pytest.fixture(scope="module")
-def container(image: str) -> Iterator[tuple[str, str]]:
-    """A running container and its address: read-only, without privileges, as one would deploy it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    name = docker(
-        "run", "--detach", "--network", "host", "--read-only", "--cap-drop", "ALL", "--env", f"SAMEWAY_PORT={port}", image
-    )  # fmt: skip
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(url, name)
-        yield name, url
-    finally:
-        docker("rm", "--force", name)
-
-
-def _wait_until_ready(url: str, name: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail(f"the container did not become ready: {docker('logs', name)}")
-
-
-def test_it_gives_the_right_label_for_a_png(container: tuple[str, str]) -> None:
-    _, url = container
+def right_labels(container: Container, *, samples: int = 20) -> int:
+    """Return for how many of so many digits, sent as files, the container's answer is right."""
     digits = spec.find("digits")
     test = digits.datasets(None).test
     right = 0
-    for index in range(20):
+    for index in range(samples):
         inputs, target = test[index]
-        png = digits.content.input.write({"image": inputs["image"].numpy()[None]})
-        request = urllib.request.Request(f"{url}/predict/digits", data=png, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            right += json.load(answer)["label"] == str(int(target))
-    assert right >= 19
+        status, body = container.ask("/predict/digits", digits.content.input.write({"image": inputs["image"].numpy()[None]}))
+        right += status == 200 and json.loads(body)["label"] == str(int(target))
+    return right
 
 
-def test_it_runs_as_nobody_special(container: tuple[str, str]) -> None:
-    name, _ = container
-    assert docker("exec", name, "id", "-u") == "10001"
+def test_it_gives_the_right_label_for_a_png(container: Container) -> None:
+    assert right_labels(container) >= 19
 
 
-def test_it_holds_neither_torch_nor_pip(container: tuple[str, str]) -> None:
-    name, _ = container
-    script = "import importlib.util as u; print([n for n in ('torch', 'pip', 'lightning', 'onnx') if u.find_spec(n)])"
-    assert docker("exec", name, "python3", "-c", script) == "[]"
+def test_it_runs_as_nobody_special(container: Container) -> None:
+    assert container.run("id", "-u") == "10001"
+    assert container.run("id", "-g") == "10001"
 
 
-def test_its_health_check_passes(container: tuple[str, str]) -> None:
-    name, _ = container
-    command = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", name))
-    assert command[0] == "CMD"
-    docker("exec", name, *command[1:])
+def test_it_holds_neither_torch_nor_pip_nor_a_compiler(container: Container) -> None:
+    absent = ("torch", "pip", "setuptools", "lightning", "onnx", "cyclonedx_py")
+    found = f"import importlib.util as u; print([name for name in {absent} if u.find_spec(name)])"
+    assert container.run("python3", "-c", found) == "[]"
+    programs = "import shutil; print([name for name in ('cc', 'gcc', 'g++', 'clang', 'make') if shutil.which(name)])"
+    assert container.run("python3", "-c", programs) == "[]"
 
 
-def test_it_ends_with_code_0_when_told_to_stop(container: tuple[str, str]) -> None:
-    name, url = container
-    docker("stop", "--time", "20", name)
-    assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"
-    with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"{url}/v2/health/live", timeout=2)
+def test_nothing_in_it_can_be_written(container: Container) -> None:
+    places = ("/", "/tmp", "/opt/sameway", "/models", "/models/digits", "/etc")
+    attempt = f"""
+for place in {places}:
+    try:
+        open(place + '/written', 'w')
+    except OSError as error:
+        print(error.errno)
+"""
+    assert container.run("python3", "-c", attempt).split() == ["30"] * len(places)  # EROFS
+
+
+def test_the_engine_calls_it_healthy(container: Container) -> None:
+    container.until(lambda: container.state()["Health"]["Status"] == "healthy", "healthy")
+    assert json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", container.name)) == [
+        "CMD", "python3", "-m", "serving.healthcheck"
+    ]  # fmt: skip
+
+
+def test_a_check_of_a_server_that_is_not_there_fails_and_says_why(container: Container) -> None:
+    with pytest.raises(ContainerError, match="exit code 1"):
+        docker("exec", "--env", "SAMEWAY_PORT=1", container.name, "python3", "-m", "serving.healthcheck")
+
+
+def test_labels_say_what_it_is_made_of(serve_image: str, labels: dict[str, str]) -> None:
+    found = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", serve_image))
+    prefix = "org.opencontainers.image."
+    assert {name: found[prefix + name.lower()] for name in labels} == labels
+    assert found[prefix + "licenses"] == "Apache-2.0"
+    assert found[prefix + "title"] == "sameway serve"
+    assert docker("image", "inspect", "--format", "{{.Config.StopSignal}}", serve_image) == "SIGTERM"
+
+
+def test_its_list_of_parts_is_what_is_installed(container: Container) -> None:
+    parts = json.loads(container.run("cat", "/opt/sameway/sbom.cdx.json"))
+    assert (parts["bomFormat"], parts["specVersion"]) == ("CycloneDX", "1.6")
+    listed = [parts["metadata"]["component"], *parts["components"]]
+    installed = json.loads(container.run("python3", "-c", INSTALLED))
+    assert sorted([part["name"], part["version"]] for part in listed) == installed
+    assert ["sameway", parts["metadata"]["component"]["version"]] in installed
+    assert all(part["purl"].startswith("pkg:pypi/") for part in parts["components"])
+
+
+def test_it_adds_little_to_its_base(serve_image: str) -> None:
+    assert 10_000_000 < added_bytes(serve_image, BASE) <= BUDGET_BYTES
+
+
+def test_it_is_ready_soon(serve_image: str) -> None:
+    """The fastest of a few starts counts: the others tell what else the machine does."""
+    took: list[float] = []
+    while not took or (min(took) > BUDGET_SECONDS and len(took) < 8):
+        made = Container.create(serve_image)
+        try:
+            took.append(ready_seconds(made))
+        finally:
+            made.remove()
+    assert min(took) <= BUDGET_SECONDS, took
+
+
+def test_it_ends_with_code_0_when_told_to_stop_and_starts_again(container: Container) -> None:
+    assert container.stop() == 0
+    assert not container.is_ready()
+    container.start()
+    assert right_labels(container.ready(), samples=1) == 1
+
+
+def test_models_that_are_named_and_not_there_fail_the_build() -> None:
+    for wrong, said in (("serving", "expected published versions"), ("nowhere", "No such file or directory")):
+        with pytest.raises(ContainerError, match=f"MODELS={wrong}.*{said}"):
+            build("serve", "sameway:none", MODELS=wrong)
+
+
+def test_an_accelerator_that_there_is_none_of_fails_the_build() -> None:
+    with pytest.raises(ContainerError, match="ACCELERATOR: expected cpu or cuda, found 'tpu'"):
+        build("serve", "sameway:none", ACCELERATOR="tpu")

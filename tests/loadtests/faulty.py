@@ -22,7 +22,7 @@ STALL_SECONDS, STALL_EVERY = 0.05, 1.0
 #: Two answers in so many are exchanged.
 SWAP_EVERY = 1000
 
-METADATA = {
+METADATA: dict[str, Any] = {
     "name": "double",
     "versions": ["1"],
     "platform": "test",

@@ -7,8 +7,9 @@ import pytest
 
 from loadtests.asked import asked_samples
 from loadtests.plan import Traffic
-from loadtests.prepare import prepare, weights
+from loadtests.prepare import prepare
 from loadtests.server import Answer, CannotRun, Server
+from loadtests.weights import weights
 from tests.loadtests.faulty import METADATA, Faulty, faulty
 
 
@@ -35,7 +36,7 @@ def test_an_output_that_is_another_each_time_is_random(right: Faulty) -> None:
 
         url = right.url
 
-        def ask(self, path: str, body: bytes | None = None, headers: Any = None) -> Answer:
+        def ask(self, path: str, body: bytes | None = None, headers: Any = None, **_: Any) -> Answer:
             answer = Server(right.url).ask(path, body, headers)
             if answer.status != 200:
                 return answer
@@ -49,7 +50,7 @@ def test_an_output_that_is_another_each_time_is_random(right: Faulty) -> None:
 
 def test_a_model_that_takes_no_made_up_input_asks_for_a_repository(right: Faulty) -> None:
     class Picky(Server):
-        def ask(self, path: str, body: bytes | None = None, headers: Any = None) -> Answer:
+        def ask(self, path: str, body: bytes | None = None, headers: Any = None, **_: Any) -> Answer:
             return Answer(400, {}, b'{"error": "not like this"}')
 
     with pytest.raises(CannotRun, match=r"refuses generated inputs.*not like this.*--repository"):
@@ -75,7 +76,7 @@ def test_traffic_is_divided_by_models_and_payloads(right: Faulty) -> None:
 
 def test_metadata_that_are_none_are_an_error(right: Faulty) -> None:
     class Odd(Server):
-        def ask(self, path: str, body: bytes | None = None, headers: Any = None) -> Answer:
+        def ask(self, path: str, body: bytes | None = None, headers: Any = None, **_: Any) -> Answer:
             return Answer(200, {}, b'{"hello": "world"}')
 
     with pytest.raises(CannotRun, match="no Open Inference Protocol server answers there"):

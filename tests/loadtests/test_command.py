@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import pytest
 import cli
 from tests import toys
 from tests.loadtests.faulty import faulty
+from tests.serving import certificates
 from tests.serving.live import ROOT, LiveServer, serving
 
 Capture = pytest.CaptureFixture[str]
@@ -185,38 +184,20 @@ def test_a_server_that_dies_ends_the_load_and_is_reported(tmp_path: Path, capfd:
     assert "the server is gone" in str(case[0].get("message"))
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-def test_after_ctrl_c_the_report_is_written(sent: signal.Signals, server: LiveServer, tmp_path: Path) -> None:
-    words = ["loadtest", server.url, "--model", "toy", "--duration", "60", "--report", str(tmp_path)]
-    # Where the tests run in the background, a shell has told them to ignore Ctrl-C: this one must not.
-    heeding = "import cli, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(cli.main())"
-    command = [sys.executable, "-c", heeding, *words]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stderr is not None
-        said = ""
-        while "requests" not in said:  # the load is under way
-            said = os.read(process.stderr.fileno(), 4096).decode()
-            assert said, "ended before Ctrl-C"
-        process.send_signal(sent)
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted by Ctrl-C" in out
-    (run,) = report(tmp_path)["runs"]
-    assert run["totals"]["right"] > 0
-
-
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:abc", "ftp://127.0.0.1", "127.0.0.1:8000"])
 def test_no_server_is_one_line_and_exit_code_2(url: str, tmp_path: Path, capfd: Capture) -> None:
     assert loadtest(url, "--report", str(tmp_path)) == 2
     assert capfd.readouterr().err.count("\n") == 1
     assert Xml.parse(tmp_path / "junit.xml").getroot().get("errors") == "1"
+
+
+@pytest.mark.parametrize("words", [["--users", "0"], ["--slo", "p99"], ["--scenario", "none"], ["--find-capacity"]])
+def test_a_test_that_cannot_run_leaves_no_earlier_report(words: list[str], tmp_path: Path, capfd: Capture) -> None:
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text("of yesterday")
+    assert cli.main(["loadtest", "http://127.0.0.1:1", *words, "--report", str(tmp_path)]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"earlier-report.json", "earlier-report.html", "junit.xml"}
+    assert capfd.readouterr().err.count("\n") == 1
 
 
 def test_a_server_of_something_else_is_named(capfd: Capture) -> None:
@@ -248,3 +229,23 @@ def test_locust_alone_says_what_is_wrong(server: LiveServer) -> None:
     with locust(server, "--model", "nobody", "--run-time", "1s") as finished:
         assert finished.returncode == 2
         assert "model 'nobody'" in finished.stderr
+
+
+def test_a_server_with_a_certificate_and_a_key(repository: Path, tmp_path: Path, capfd: Capture) -> None:
+    certificate, private = certificates.write(tmp_path)
+    keys, key = tmp_path / "keys.toml", tmp_path / "key"
+    assert cli.main(["key", "tester", "--scopes", "predict,observe", "--keys", str(keys)]) == 0
+    key.write_text(capfd.readouterr().out.strip().splitlines()[-1])
+    flags = ["--tls-certificate", str(certificate), "--tls-key", str(private), "--keys", str(keys)]
+    server = LiveServer(repository, "--drain-delay-seconds", "0", *flags)
+    try:
+        server.until(lambda: any("event=loaded" in line for line in server.log), "loaded")
+        url = server.url.replace("http:", "https:")
+        assert loadtest(url, "--ca", str(certificate), "--key-file", str(key), "--payload", "binary") == 0
+        assert "answers were right" in capfd.readouterr().out
+        assert loadtest(url, "--key-file", str(key)) == 2
+        assert "expected a certificate that is trusted here (--ca FILE)" in capfd.readouterr().err
+        assert loadtest(url, "--ca", str(certificate)) == 2
+        assert "expected status 200, found 401" in capfd.readouterr().err
+    finally:
+        server.kill()

@@ -86,7 +86,7 @@ def test_verdicts() -> None:
     assert run_json(load(right, busy=0.97, open_load=False), "a", ())["verdict"] == GOOD  # it only asks less
     assert run_json(load(figures.empty()), "a", ())["verdict"] == BAD
     interrupted = load(right)
-    interrupted.interrupted = True
+    interrupted.interrupted = "interrupted by Ctrl-C"
     assert run_json(interrupted, "a", ())["verdict"] == INTERRUPTED
 
 

@@ -1,6 +1,7 @@
 """Reports of loads that nobody has sent: as a page, as JUnit, and two of them compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -13,6 +14,7 @@ from loadtests.compare import _line, compare, variants
 from loadtests.figures import empty
 from loadtests.records import Kind
 from loadtests.server import CannotRun
+from loadtests.shapes import make
 from loadtests.slo import parse
 from models.tensors import Array
 from tests.loadtests.synthetic import load, records
@@ -160,3 +162,60 @@ def test_a_figure_that_was_nothing_or_has_become_so_is_compared_too(
     assert line is not None
     assert line["verdict"] == verdict
     assert _line(name, (0.0, 0.0), (0.0, 0.0), more=more, drift=0.5) is None
+
+
+def stepped(*, open_load: bool) -> Json:
+    """Return the report of four steps of 5 s, each slower than the one before."""
+    profile = make("steps", 80.0, 20.0, steps=4)
+    found = records(np.repeat([0.01, 0.02, 0.03, 0.04], 100), over=20.0)
+    one = load(found, over=20.0)
+    one.plan = replace(one.plan, profile=profile, open_load=open_load)
+    told = made(found)
+    told["runs"] = [report.run_json(one, "load", ())]
+    return told
+
+
+@pytest.mark.parametrize(("open_load", "each"), [(True, "each load"), (False, "each number of users")])
+def test_the_steps_of_a_load_are_levels_of_a_chart(open_load: bool, each: str) -> None:
+    levels = report_html._levels(stepped(open_load=open_load))
+    assert [(of, level) for of, (level, _, _) in levels] == [(open_load, level) for level in (20, 40, 60, 80)]
+    assert [latency for _, (_, _, latency) in levels] == [(ms, ms) for ms in (10.0, 20.0, 30.0, 40.0)]
+    page = report_html.to_bytes(stepped(open_load=open_load)).decode()
+    assert f"latency at {each}" in page
+    assert f"goodput at {each}" in page
+
+
+def test_loads_of_one_level_have_no_chart_of_levels() -> None:
+    assert "latency at each" not in report_html.to_bytes(made(noisy(0.01))).decode()
+
+
+def test_whatever_is_in_a_report_is_escaped_in_each_of_its_forms() -> None:
+    odd = "<script>alert(1)</script>\x1b[2J\x00 ]]> & \u202e"
+    told = made(np.concatenate([noisy(0.01), records([0.1], kind=Kind.LOST)]), slo="p99<1ms")
+    told["target"] |= {"models": {odd: told["target"]["models"]["toy"] | {"version": odd}}, "identity": {"name": odd}}
+    told["options"]["model"] = odd
+    (run,) = told["runs"]
+    run |= {"label": odd, "stopped": odd, "remarks": [odd], "server": {"missing": odd}}
+    run["failures"][0]["examples"] = [odd]
+    assert "<script" not in report_html.to_bytes(told).decode()
+    suites = Xml.fromstring(junit.to_bytes(told))  # no parser takes control characters
+    assert "<script>" in str(suites.get("name"))
+    assert json.loads(json.dumps(told))
+
+
+def test_an_earlier_report_is_put_aside_and_taken_away_by_the_next(tmp_path: Path) -> None:
+    told = made(noisy(0.01))
+    output.write(told, str(tmp_path))
+    (tmp_path / "config.toml").write_text("instances = 2\n")  # somebody's own
+    output.prepare(str(tmp_path))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"earlier-report.json", "earlier-report.html", "junit.xml", "config.toml"}
+    assert Xml.parse(tmp_path / "junit.xml").getroot().get("errors") == "1"
+    output.write(told, str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html", "junit.xml", "config.toml"}
+
+
+def test_an_old_report_of_another_making_is_told_and_no_error() -> None:
+    told = made(noisy(0.01))
+    output.add_comparison(told, {"schema": 1, "runs": [{}], "environment": {}})
+    assert told["comparison"][0]["told"].startswith("not compared: ")

@@ -61,7 +61,7 @@ def test_ctrl_c_keeps_what_is_known() -> None:
         nonlocal seen
         seen += 1
         one = served(plan)
-        one.interrupted = seen == 6
+        one.interrupted = "interrupted by Ctrl-C" if seen == 6 else None
         return one
 
     found = searched(interrupted, precision=0.005)

@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -349,18 +349,31 @@ def test_a_folder_whose_publisher_died_is_removed_and_a_living_ones_is_not(tmp_p
     assert names(tmp_path / "toy") == [".staging-a-file", "1"]
 
 
-def test_an_image_bakes_in_versions_and_the_configuration_if_there_is_one(tmp_path: Path) -> None:
-    factory.publish(tmp_path / "models", "without")
-    factory.publish(tmp_path / "models", "configured")
-    (tmp_path / "models" / "configured" / "config.toml").touch()
-    (tmp_path / "models" / "configured" / "model.py").touch()
-    (tmp_path / "models" / "unpublished").mkdir()
-    loop = (ROOT / "Dockerfile").read_text().split("&& mkdir /models \\\n && ")[1].split("\n\n")[0]
-    (tmp_path / "image").mkdir()
-    subprocess.run(["sh", "-c", loop.replace("/models/$", f"{tmp_path}/image/$")], cwd=tmp_path, check=True, timeout=60)
-    baked = sorted(str(path.relative_to(tmp_path / "image")) for path in (tmp_path / "image").glob("*/*"))
-    assert baked == ["configured/1", "configured/config.toml", "without/1"]
-    assert Repository(tmp_path / "image").open("without", 1).manifest.version == 1
+def test_a_folder_that_may_not_be_read_is_a_model_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Permissions do not hold for root, as whom tests may run; tests/deploy tries them as another user.
+    factory.publish(tmp_path, "closed")
+    factory.publish(tmp_path, "open")
+    iterdir, stat = Path.iterdir, Path.stat
+
+    def refused(path: Path) -> bool:
+        return path.is_relative_to(tmp_path / "closed") and path != tmp_path / "closed"
+
+    def list_of(path: Path) -> Iterator[Path]:
+        if path == tmp_path / "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return iterdir(path)
+
+    def stat_of(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if refused(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "iterdir", list_of)
+    monkeypatch.setattr(Path, "stat", stat_of)
+    assert Repository(tmp_path).models() == ["closed", "open"]
+    assert Repository(tmp_path).versions("open") == [1]
+    with pytest.raises(RepositoryError, match="closed: Permission denied"):
+        Repository(tmp_path).versions("closed")
 
 
 def test_a_folder_with_triton_s_configuration_is_a_model(tmp_path: Path) -> None:

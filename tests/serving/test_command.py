@@ -1,7 +1,9 @@
 """What `sameway serve` does before it serves. How it serves is in tests/serving/frontends/."""
 
 import argparse
+import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,16 @@ def test_an_unknown_model_ends_with_2_and_names_those_there_are(
 ) -> None:
     assert cli.main(["serve", "--repository", str(toy_repository), "--models", "toy,bird"]) == 2
     assert complaint(capsys) == "sameway serve: models: expected some of toy, found 'bird'"
+
+
+def test_without_ray_it_says_what_to_install_and_ends_with_2(
+    toy_repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # Ray's settings are put there
+    monkeypatch.delitem(sys.modules, "serving.engine.ray", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert cli.main(["serve", "--repository", str(toy_repository), "--engine", "ray"]) == 2
+    assert complaint(capsys) == "sameway serve: engine 'ray' needs the package 'ray': pip install 'sameway[ray]'"
 
 
 @pytest.mark.parametrize(

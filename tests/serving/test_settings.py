@@ -96,3 +96,31 @@ def test_front_ends_and_workers_are_two_ways_and_not_one() -> None:
     assert settings(frontends=4).workers == 1
     with pytest.raises(ValidationError, match=r"frontends: expected 0 with workers 2, .*, found 3"):
         settings(frontends=3, workers=2)
+
+
+@pytest.mark.parametrize(("told", "found"), [("3", (3, 3)), ("1:4", (1, 4)), ("2:2", (2, 2))])
+def test_replicas_are_a_number_or_a_range(told: str, found: tuple[int, int]) -> None:
+    assert settings(ray_replicas=told).ray_replicas == found
+
+
+@pytest.mark.parametrize("told", ["", "0", "4:2", "1:", ":3", "1:2:3", "-1", "two", "1:1001", "1.5"])
+def test_replicas_that_make_no_sense_are_named(told: str) -> None:
+    with pytest.raises(ValidationError, match=r"ray_replicas[\s\S]*replicas"):
+        settings(ray_replicas=told)
+
+
+@pytest.mark.parametrize("address", ["local", "auto", "10.0.0.1:6379", "head.ray.svc:6379"])
+def test_a_ray_is_ours_this_machines_or_that_of_a_head(address: str) -> None:
+    assert settings(ray_address=address).ray_address == address
+
+
+@pytest.mark.parametrize("address", ["", "ray://head:10001", "head", "head:", ":6379", "head:0", "head:70000", "head:x"])
+def test_an_address_that_is_no_ray_s_is_named(address: str) -> None:
+    with pytest.raises(ValidationError, match="expected local, auto or HOST:PORT"):
+        settings(ray_address=address)
+
+
+@pytest.mark.parametrize("others", [{"workers": 2}, {"frontends": 2}])
+def test_replicas_on_ray_have_one_edge(others: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="engine ray: expected workers 1 and frontends 0"):
+        settings(engine="ray", **others)

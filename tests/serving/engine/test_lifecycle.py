@@ -80,6 +80,25 @@ def test_a_specific_version_that_is_not_published_is_named(three: Path, load: Lo
         says(engine, None)
 
 
+def test_an_older_version_stands_in_at_the_start_for_the_newest_that_cannot_be_opened(three: Path, load: Load) -> None:
+    for number in (2, 3):
+        (three / "toy" / str(number) / "model.onnx").write_bytes(b"altered")
+    engine = load(three)
+    assert {status.version: status.state for status in engine.index()} == {
+        1: State.READY,
+        2: State.UNAVAILABLE,
+        3: State.UNAVAILABLE,
+    }
+    assert engine.metadata("toy").version == 1
+
+
+def test_no_other_version_stands_in_for_one_that_is_named(three: Path, load: Load) -> None:
+    (three / "toy" / "config.toml").write_text("versions = [3]")
+    (three / "toy" / "3" / "model.onnx").write_bytes(b"altered")
+    engine = load(three)
+    assert {status.version: status.state for status in engine.index()} == {3: State.UNAVAILABLE}
+
+
 def test_one_version_that_cannot_be_opened_at_the_start_leaves_the_others_serving(three: Path, load: Load) -> None:
     configure(three, 'versions = "all"')
     (three / "toy" / "2" / "model.onnx").write_bytes(b"altered")

@@ -27,12 +27,12 @@ class Closes:
 
 
 def test_what_is_open_in_time_is_returned_and_what_is_raised_is_raised() -> None:
-    openings = Openings(PATIENCE)
+    openings: Openings[Closes] = Openings(PATIENCE)
     version = Closes()
-    assert openings.run(lambda: version) is version  # type: ignore[arg-type,return-value,comparison-overlap]
+    assert openings.run(lambda: version) is version
     for error in (ValueError("no"), TimeoutError("its own")):
 
-        def fail(error: Exception = error) -> ServedVersion:
+        def fail(error: Exception = error) -> Closes:
             raise error
 
         with pytest.raises(type(error), match=str(error)):
@@ -43,12 +43,12 @@ def test_what_takes_too_long_is_given_up_and_closed_when_it_ends_after_all() -> 
     goes_on = threading.Event()
     version = Closes()
 
-    def slow() -> ServedVersion:
+    def slow() -> Closes:
         assert goes_on.wait(PATIENCE)
-        return version  # type: ignore[return-value]
+        return version
 
     with pytest.raises(OpeningTooLong, match=r"more than 0\.01 s"):
-        Openings(0.01).run(slow)
+        Openings[Closes](0.01).run(slow)
     assert not version.closed.is_set()
     goes_on.set()
     assert version.closed.wait(PATIENCE)

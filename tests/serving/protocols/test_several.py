@@ -13,6 +13,7 @@ import pytest
 
 from models.tensors import Array
 from serving.access import Access
+from serving.engine.served import ServedVersion
 from serving.errors import Unsupported
 from serving.protocols import v2_response
 from serving.protocols.ending import Ended
@@ -170,7 +171,7 @@ def test_of_a_model_that_is_not_there_each_is_told_so(desk: Desk) -> None:
 
 def test_where_the_backend_fails_for_one_the_others_have_their_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     served = desk.engine._life.table.find("toy", 1)
-    assert served is not None
+    assert isinstance(served, ServedVersion)
     session = served._instances[0]._session
     run = session.run
 
