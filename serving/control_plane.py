@@ -133,6 +133,9 @@ class ControlPlane:
             reason = str(error) if known else "an internal error; the server's log has its cause"
             log.error("event=wanted_unknown model=%s reason=%r", now.model, reason, exc_info=None if known else error)
             now.error = ModelNotReady(f"model {now.model!r} could not be loaded: {reason}")
+            # Nobody was asked to prepare anything; the workers are those who count. An answer is not waited for.
+            for send in list(self._workers.values()):
+                send(do="count_failure", id=next(self._numbers), model=now.model)
             self._end(now)
             return
         self._tell("prepare", model=now.model, versions=now.versions)

@@ -58,6 +58,14 @@ class Exposition(Collector):
             "Lines of the access log that could not be written.",
             value=sum(one.dropped for one in figures.values()),
         )
+        failures = CounterMetricFamily(
+            "sameway_load_failures",
+            "Loads of a model, by one process each, that failed: what was served before is served on.",
+            labels=("model",),
+        )
+        for model in sorted({model for model, _ in figures if model}):
+            failures.add_metric((model,), sum(one.load_failures for (name, _), one in figures.items() if name == model))
+        yield failures
         yield states
         info = GaugeMetricFamily(
             "sameway_model_info",

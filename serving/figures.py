@@ -96,8 +96,10 @@ class Layout:
     IN_FLIGHT = QUEUED_ROWS + 1
     #: Of the server: lines of the access log that could not be written.
     DROPPED = IN_FLIGHT + 1
+    #: Of a model: how often it could not be loaded as it lies on the disk.
+    LOAD_FAILURES = DROPPED + 1
     #: Entries of five: rows of a batch, how many such batches, join, run, split. Of the sizes that come first.
-    SIZES = DROPPED + 1
+    SIZES = LOAD_FAILURES + 1
     SIZE_NUMBERS: ClassVar = 5
     MOST_SIZES: ClassVar = (NUMBERS - SIZES) // SIZE_NUMBERS
 
@@ -125,6 +127,7 @@ class Figures:
     queued_rows: int = 0
     in_flight: int = 0
     dropped: int = 0
+    load_failures: int = 0
     sizes: dict[int, Size] = field(default_factory=dict)
 
     def add(self, numbers: Sequence[float], *, live: bool) -> None:
@@ -142,6 +145,7 @@ class Figures:
         self.split += numbers[Layout.SPLIT]
         self.failed += numbers[Layout.FAILED]
         self.dropped += int(numbers[Layout.DROPPED])
+        self.load_failures += int(numbers[Layout.LOAD_FAILURES])
         self.last = max(self.last, int(numbers[Layout.LAST]))
         if live:
             self.queued_rows += int(numbers[Layout.QUEUED_ROWS])

@@ -92,6 +92,10 @@ class Metrics:
         """Count lines of the access log that could not be written."""
         self._server.change(Layout.DROPPED, float(count))
 
+    def load_failed(self, model: str) -> None:
+        """Count that a model could not be loaded as it lies on the disk: all of it, or a version."""
+        self._of_model(model).change(Layout.LOAD_FAILURES, 1.0)
+
     def retire(self, model: str, version: int) -> None:
         """Let a version's series go; how its requests ended stays with its model."""
         with self._lock:

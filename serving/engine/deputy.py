@@ -32,6 +32,8 @@ class Deputy:
                 self._life.prepare(message["model"], tuple(message["versions"])).add_done_callback(prepared)
             elif message["do"] == "unload":
                 self._life.unload(message["model"]).add_done_callback(done)
+            elif message["do"] == "count_failure":  # the supervisor could not tell which versions are wanted
+                self._life.failed(message["model"])
             elif self._prepared is not None:
                 act = self._life.commit if message["do"] == "commit" else self._life.discard
                 act(self._prepared).add_done_callback(done)

@@ -4,7 +4,6 @@ What is served changes in two steps: `prepare` opens what is wanted beside what 
 place, drains the old and frees it. Between the two nothing has happened yet that a failure would have to undo.
 """
 
-import contextlib
 import logging
 import threading
 import time
@@ -181,15 +180,19 @@ class Lifecycle:
             numbers = wanted_versions(self._repository, name) if wanted is None else wanted
         except Exception as error:  # noqa: BLE001 - whatever it is, the other models are loaded all the same
             self._set_unwanted(name, error)
+            self.failed(name)
             return
         tried = numbers
         while numbers:
             for number in numbers:
                 if self._closed:
                     return
-                with contextlib.suppress(ModelNotReady):  # which is in its state, and in the log
+                try:
                     version = self._open(name, number)
-                    self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
+                except ModelNotReady:  # which is in its state, and in the log
+                    self.failed(name)
+                    continue
+                self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
             numbers = wanted_without(self._repository, name, set(tried) - set(self.table.versions(name)), besides=tried)
             tried = (*tried, *numbers)
 
@@ -340,8 +343,13 @@ class Lifecycle:
             log.error("event=drain_timeout model=%s version=%d", served.identity.model, served.identity.version)
             self._unfinished.append(served)
 
+    def failed(self, model: str) -> None:
+        """Count that a model could not be loaded as it lies on the disk, here or for all processes."""
+        self._metrics.load_failed(model)
+
     def _stays(self, name: str, reason: str) -> ModelNotReady:
-        """Return what to tell whoever wanted a model to be loaded."""
+        """Count a load that has failed; return what to tell whoever wanted it."""
+        self.failed(name)
         serving = ", ".join(str(number) for number in sorted(self.table.versions(name)))
         stays = f", version {serving} serves on" if serving else ""
         return ModelNotReady(f"model {name!r} could not be loaded{stays}: {reason}")

@@ -123,10 +123,10 @@ def test_one_thing_after_the_other() -> None:
     assert fleet.plane.wanted == {}
 
 
-def test_a_model_without_a_version_is_not_told_to_anybody() -> None:
+def test_a_model_without_a_version_is_prepared_by_nobody_and_counted() -> None:
     fleet = Fleet(1, {})
     fleet.ask("load")
-    assert fleet.told[0] == []
+    assert [(one["do"], one["model"]) for one in fleet.told[0]] == [("count_failure", "toy")]
     assert "no version of it is published" in str(fleet.answers[0])
 
 

@@ -70,6 +70,7 @@ def test_no_number_has_two_meanings() -> None:
         range(Layout.QUEUED_ROWS, Layout.QUEUED_ROWS + 1),
         range(Layout.IN_FLIGHT, Layout.IN_FLIGHT + 1),
         range(Layout.DROPPED, Layout.DROPPED + 1),
+        range(Layout.LOAD_FAILURES, Layout.LOAD_FAILURES + 1),
         range(Layout.SIZES, Layout.SIZES + Layout.MOST_SIZES * Layout.SIZE_NUMBERS),
     ]
     taken = [number for place in places for number in place]

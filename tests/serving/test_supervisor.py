@@ -100,6 +100,12 @@ def test_a_load_that_fails_changes_nothing_anywhere(server: LiveServer, reposito
     assert answer.status == 503
     assert "version 1 serves on" in answer.json()["error"]
     assert {version(server) for _ in range(8)} == {"1"}
+    failures = server.value("sameway_load_failures_total")
+    assert failures >= 1
+    # What the supervisor finds wrong counts as well.
+    (repository / "toy" / "config.toml").write_text("versions = 7")
+    assert server.ask("POST", "/v2/repository/models/toy/load").status == 503
+    server.until(lambda: server.value("sameway_load_failures_total") == failures + 2, "counted by both workers")
 
 
 def test_a_model_unloaded_once_is_unloaded_everywhere_and_stays_so_in_a_new_worker(server: LiveServer) -> None:

@@ -35,6 +35,11 @@ def says(engine: LocalEngine, version: int | None) -> int:
     raise AssertionError("nobody's answer")
 
 
+def failures(metrics: Metrics) -> float | None:
+    """Return how many loads of the model have failed, as /metrics tells it."""
+    return metrics.registry.get_sample_value("sameway_load_failures_total", {"model": "toy"})
+
+
 def life(engine: LocalEngine) -> Lifecycle:
     assert isinstance(engine.management, Lifecycle)
     return engine.management
@@ -192,11 +197,28 @@ def test_a_process_can_be_told_what_to_load(three: Path) -> None:
 
 
 def test_the_configuration_of_a_model_that_serves_may_become_wrong(three: Path, load: Load) -> None:
-    engine = load(three)
+    metrics = Metrics()
+    engine = load(three, metrics=metrics)
     configure(three, "versions = 7")
+    assert failures(metrics) == 0
     with pytest.raises(ModelNotReady, match=r"version 3 serves on: config\.toml: versions"):
         engine.management.load("toy").result(PATIENCE)
     assert says(engine, None) == 2
+    assert failures(metrics) == 1
+    configure(three, "")
+    engine.management.load("toy").result(PATIENCE)
+    assert failures(metrics) == 1
+
+
+def test_a_version_that_cannot_be_opened_is_a_load_that_failed_at_the_start_and_later(three: Path, load: Load) -> None:
+    configure(three, 'versions = "all"')
+    (three / "toy" / "2" / "model.onnx").write_bytes(b"broken")
+    metrics = Metrics()
+    engine = load(three, metrics=metrics)
+    assert failures(metrics) == 1
+    with pytest.raises(ModelNotReady, match="version 2"):
+        engine.management.load("toy").result(PATIENCE)
+    assert failures(metrics) == 2
 
 
 def test_unloading_takes_every_version_and_loading_brings_them_back(three: Path, load: Load) -> None:
