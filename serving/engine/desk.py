@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from models.tensors import SignatureError
 from serving.engine import messages, parcels
 from serving.engine.answer import Answer
-from serving.engine.lifecycle import NotOpened
+from serving.engine.opener import NotOpened
 from serving.engine.parcels import Held
 from serving.engine.shelf import Shelf
 from serving.errors import InternalError, InvalidInput, ModelNotReady, ServingError

@@ -81,7 +81,8 @@ class HeldVersion:
         self.identity = Identity(metadata.name, metadata.version, metadata.digest, metadata.signature, verified)
         self.held = opened.held
         self._carrier = carrier
-        self._batcher = Batcher(batch_rows=rows, queue_rows=queues * (opened.config.queue_rows or 4 * rows))
+        self._queue_rows = queues * (opened.config.queue_rows or 4 * rows)
+        self._batcher = Batcher(batch_rows=rows, queue_rows=self._queue_rows)
         self._series = metrics.of_version(metadata.name, metadata.version)
         self._woken = False
         self._calls: set[asyncio.Task[None]] = set()
@@ -111,7 +112,13 @@ class HeldVersion:
         """Tell the metrics what is served from now on."""
         self._series.watch_queue(self._batcher.rows)
         identity = self.identity
-        self._series.tell(format=self.format, digest=identity.digest, verified=identity.verified, identity=self.opened_from)
+        self._series.tell(
+            format=self.format,
+            digest=identity.digest,
+            verified=identity.verified,
+            identity=self.opened_from,
+            queue_rows=self._queue_rows,
+        )
 
     def runs_for(self, now: float) -> float:
         """Return 0: each replica looks after its own, and is replaced where a batch hangs."""

@@ -11,15 +11,11 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from models.repository import Repository, RepositoryError
-from serving import model_config
-from serving.backends.base import BackendError
-from serving.counters import OutOfBlocks
+from models.repository import Repository
 from serving.engine.base import ModelStatus, State
-from serving.engine.finding import UnverifiedPolicy, open_version
-from serving.engine.openings import Openings, OpeningTooLong
-from serving.engine.replay import ReplayError
-from serving.engine.served import Lenders, ServedVersion
+from serving.engine.finding import UnverifiedPolicy
+from serving.engine.opener import Opener, ToldOpenings, opener_here, reason_of
+from serving.engine.served import Lenders
 from serving.engine.statuses import Statuses
 from serving.engine.table import ServedModel, Table
 from serving.engine.version import Version
@@ -44,17 +40,6 @@ class Prepared:
 #: It blocks until no request for another one can come from them any more.
 Announce = Callable[[str, ServedModel | None], None]
 
-#: Opens a version by its model's name and its number, given the one that is served, which it returns if nothing has changed.
-Opener = Callable[[str, int, Version | None], Version]
-
-
-class NotOpened(Exception):
-    """Another process could not open a version; the message is for the operator."""
-
-
-#: What may be wrong with a version or its configuration, each with a message for the operator.
-CANNOT_SERVE = (RepositoryError, model_config.ConfigError, BackendError, ReplayError, OutOfBlocks, OpeningTooLong, NotOpened)
-
 
 class Lifecycle:
     """Changes which versions of a repository's models are served here: those that each model's configuration wants.
@@ -75,19 +60,17 @@ class Lifecycle:
     ) -> None:
         """`opener` None: versions are opened in this process."""
         self._repository = repository
-        self._policy = policy
         self._metrics = metrics
         self._only = models
-        self._lenders = lenders
-        self._opener = self._opened if opener is None else opener
         self.table = Table()
         self.status = Statuses(metrics)
+        opener = opener or opener_here(repository, policy, metrics, lenders)
+        self._openings = ToldOpenings(opener, self.status, seconds=opening_seconds)
         for name in sorted(set(repository.models() if models is None else models)):
             self.status.set(ModelStatus(name, None, State.LOADING, "waiting to be loaded"))
         self._manager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manage")
         self.loading = True
         self._closed = False
-        self._openings: Openings[Version] = Openings(opening_seconds)
         self._unfinished: list[Version] = []
         #: Held by whoever replaces the table.
         self._change = threading.Lock()
@@ -188,7 +171,7 @@ class Lifecycle:
                 if self._closed:
                     return
                 try:
-                    version = self._open(name, number)
+                    version = self._openings.open(name, number, self.table.find(name, number))
                 except ModelNotReady:  # which is in its state, and in the log
                     self.failed(name)
                     continue
@@ -206,9 +189,8 @@ class Lifecycle:
 
     def _set_unwanted(self, name: str, error: Exception) -> str:
         """Log why it is not known which versions of a model are wanted, say so in its state if none is served; return it."""
-        known = isinstance(error, CANNOT_SERVE)
-        reason = str(error) if known else "an internal error; the server's log has its cause"
-        log.error("event=load_failed model=%s reason=%r", name, reason, exc_info=None if known else error)
+        reason, fault = reason_of(error)
+        log.error("event=load_failed model=%s reason=%r", name, reason, exc_info=fault)
         if not self.table.versions(name):
             self.status.set(ModelStatus(name, None, State.UNAVAILABLE, reason))
         return reason
@@ -219,49 +201,13 @@ class Lifecycle:
         served = self.table.versions(name)
         try:
             for number in numbers:
-                versions[number] = self._open(name, number)
+                versions[number] = self._openings.open(name, number, served.get(number))
         except ModelNotReady as error:
             for number, version in versions.items():
                 self._close_unused(number, version, served)
             raise self._stays(name, str(error)) from error
         opened = tuple(version for number, version in versions.items() if version is not served.get(number))
         return Prepared(name, numbers, versions, opened)
-
-    def _open(self, name: str, number: int) -> Version:
-        """Verify, open and replay a version, or return it as it is served if nothing about it has changed.
-
-        Raise ModelNotReady, which is logged, and in the version's state unless it is served.
-        """
-        started = time.monotonic()
-        served = self.table.find(name, number)
-        if served is None:
-            self.status.set(ModelStatus(name, number, State.LOADING, "being opened"))
-        try:
-            opened = self._openings.run(lambda: self._opener(name, number, served))
-            if opened is served:
-                return served
-        except Exception as error:  # a fault of ours must not leave the model loading for ever, nor the others unloaded
-            known = isinstance(error, CANNOT_SERVE)
-            reason = str(error) if known else "an internal error; the server's log has its cause"
-            log.error(
-                "event=load_failed model=%s version=%d reason=%r", name, number, reason, exc_info=None if known else error
-            )
-            if served is None:
-                self.status.set(ModelStatus(name, number, State.UNAVAILABLE, reason))
-            raise ModelNotReady(f"version {number}: {reason}") from error
-        log.info(
-            "event=model_opened model=%s version=%d format=%s chosen=%s digest=%.12s replay=%s batching=%s seconds=%.3f",
-            name, number, opened.format, opened.metadata.chosen, opened.identity.digest,
-            "golden" if opened.identity.verified else "none", opened.metadata.batching, time.monotonic() - started,
-        )  # fmt: skip
-        return opened
-
-    def _opened(self, name: str, number: int, served: Version | None) -> Version:
-        """Return a version, opened now, or the one served if it is the very same."""
-        version, config = open_version(self._repository, name, number, self._policy)
-        if served is not None and (served.identity.digest, served.config) == (version.digest, config):
-            return served
-        return ServedVersion.open(version, config, self._metrics, self._lenders)
 
     def _commit(self, prepared: Prepared) -> None:
         """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""

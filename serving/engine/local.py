@@ -10,7 +10,8 @@ from models.tensors import SignatureError, Tensors
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
-from serving.engine.lifecycle import Lifecycle, Opener
+from serving.engine.lifecycle import Lifecycle
+from serving.engine.opener import Opener
 from serving.engine.statistics import ModelStatistics, statistics_of
 from serving.engine.version import Version
 from serving.engine.wanted import Wanted

@@ -24,7 +24,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 
 from serving.engine import parcels
 from serving.engine.held import HeldVersion, Lost
-from serving.engine.lifecycle import NotOpened
+from serving.engine.opener import NotOpened
 from serving.engine.ray_replica import Replica
 from serving.engine.version import Version
 from serving.errors import ModelNotReady

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from models.repository import Repository
 from serving.engine.finding import UnverifiedPolicy, open_version
-from serving.engine.lifecycle import CANNOT_SERVE, NotOpened
+from serving.engine.opener import CANNOT_SERVE, NotOpened
 from serving.engine.openings import Openings
 from serving.engine.parcels import Batch, Held, Opened
 from serving.engine.served import ServedVersion, check_queue, opened_from

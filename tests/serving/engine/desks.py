@@ -12,8 +12,8 @@ from serving.engine import parcels
 from serving.engine.desk import Desk
 from serving.engine.finding import UnverifiedPolicy
 from serving.engine.held import HeldVersion, Lost
-from serving.engine.lifecycle import NotOpened
 from serving.engine.local import LocalEngine
+from serving.engine.opener import NotOpened
 from serving.engine.shelf import Shelf
 from serving.engine.version import Version
 from serving.errors import ModelNotReady
