@@ -103,7 +103,7 @@ def test_a_place_that_cannot_be_written_is_named(train_image: str) -> None:
 def test_sigterm_ends_training_and_leaves_what_can_be_resumed(train_image: str, volumes: dict[str, str]) -> None:
     mounted = [word for folder, name in volumes.items() for word in ("--volume", f"{name}:{folder}")]
     with running(train_image, *mounted, words=("train", "digits", "--epochs", "500")) as container:
-        container.until(lambda: "epoch 2/500" in container.log(), "training", seconds=PATIENCE)
+        container.until(lambda: " 2/500" in container.log(), "training", seconds=PATIENCE)
         assert container.stop() == 143
         assert "Traceback" not in container.log()
 
@@ -118,7 +118,7 @@ def test_its_list_of_parts_is_what_is_installed(request: pytest.FixtureRequest, 
     listed = [parts["metadata"]["component"], *parts["components"]]
     assert sorted([part["name"], part["version"]] for part in listed) == json.loads(log)
     assert any(part["name"] == "torch" for part in listed)
-    assert not any(part["name"] in ("pip", "setuptools") or part["name"].startswith("nvidia-c") for part in listed)
+    assert not any(part["name"] == "pip" or part["name"].startswith("nvidia-c") for part in listed)
 
 
 def test_images_share_what_they_have_in_common(serve_image: str, serve_torch_image: str, train_image: str) -> None:
