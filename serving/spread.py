@@ -51,6 +51,10 @@ class Spread:
         self._impatient_until = now + _IMPATIENT_SECONDS
         return True
 
+    def nobody_takes(self) -> bool:
+        """Tell whether no process takes connections any more; each says so of itself before it asks."""
+        return all(self._counters.connections(number) is None for number in (*self._others, self._number))
+
     def none_waits(self) -> None:
         """Know that what was left to others has been taken."""
         self._left = 0

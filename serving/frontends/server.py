@@ -19,6 +19,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from serving.frontends import doorstep
 from serving.frontends.errand import Lane
 from serving.frontends.handshakes import Handshakes
 from serving.frontends.http_edge import HttpEdge
@@ -103,6 +104,7 @@ class Server(uvicorn.Server):
             await self._on_start()
         self._on_tick()  # others are to know that this process runs
         for listener in sockets or ():
+            doorstep.open_to_all(listener)
             self._accept(listener)
             self._lines.append(listener.dup())
             host, port = listener.getsockname()[:2]
@@ -113,12 +115,14 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and finish what was accepted.
 
-        A client's connection is made by the kernel, before it is accepted here. Whoever closes a listener on which some of
-        them wait resets them; so those are accepted first.
+        Whoever has been let in by the kernel is answered too (doorstep.py). As long as other processes take connections from
+        the same listeners, those stay open, and what waits is theirs.
         """
         for server in self.servers:
             server.close()
-        accepted = [connection for line in self._lines for connection in _accepted(line)]
+        if self._spread is None or self._spread.nobody_takes():
+            await doorstep.shut(self._lines)
+        accepted = [connection for line in self._lines for connection in doorstep.taken(line)]
         loop = asyncio.get_running_loop()
         handshakes = (loop.connect_accepted_socket(self._edge, connection, **self._tls()) for connection in accepted)
         # A client that says nothing must not hold up the stop by its handshake.
@@ -201,13 +205,3 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _accepted(line: socket.socket) -> list[socket.socket]:
-    """Return the connections that wait on a listener, and close it as soon as none does: no other may come between."""
-    line.setblocking(False)
-    connections = []
-    with line, contextlib.suppress(OSError):  # BlockingIOError: no more wait
-        while True:
-            connections.append(line.accept()[0])
-    return connections
