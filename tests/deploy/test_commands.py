@@ -21,7 +21,8 @@ def _commands(program: str) -> list[str]:
     """Return the commands of a program that the page shows in a line of their own, or in a sentence."""
     text = PAGE.read_text()
     lines = re.findall(rf"^(?:\w+=\S+ )?{program} .*$", text, re.MULTILINE)
-    in_text = [re.sub(r"\s+", " ", found) for found in re.findall(rf"`({program} [^`]*)`", text)]
+    spaced = program.replace(" ", r"\s+")  # a sentence may go on in the next line
+    in_text = [re.sub(r"\s+", " ", found) for found in re.findall(rf"`({spaced}\s[^`]*)`", text)]
     return sorted({re.sub(r"\s+#.*", "", line) for line in (*lines, *in_text)})
 
 
