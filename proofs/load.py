@@ -174,11 +174,7 @@ class _Pool:
                 connection.send(sent)
                 return
         self._line.append(sent)
-        if self._open < self._most:
-            self._open += 1
-            task = asyncio.create_task(self._connect())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+        self._open_another()
 
     async def drained(self) -> None:
         """Return once every request has ended."""
@@ -204,11 +200,7 @@ class _Pool:
         self._open -= 1
         if connection in self._free:
             self._free.remove(connection)
-        if self._line and self._open < self._most:
-            self._open += 1
-            task = asyncio.create_task(self._connect())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+        self._open_another()
 
     def end(self, sent: "_Sent", outcome: Outcome) -> None:
         """Note how a request ended."""
@@ -219,6 +211,14 @@ class _Pool:
         if sent.done is not None and not sent.done.done():
             sent.done.set_result(None)
 
+    def _open_another(self) -> None:
+        """Open a connection where requests wait for one and there may be one more."""
+        if self._line and self._open < self._most:
+            self._open += 1
+            task = asyncio.create_task(self._connect())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -228,6 +228,7 @@ class _Pool:
             if self._line:  # this is the end of the request that wanted the connection
                 sent, refused = self._line.popleft(), isinstance(error, ConnectionRefusedError)
                 self.end(sent, Outcome(sent.request.kind, sent.meant, time.monotonic(), 0, refused=refused))
+            self._open_another()  # more may have come to wait meanwhile than there may be connections
 
 
 @dataclass(slots=True)
