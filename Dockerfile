@@ -60,7 +60,8 @@ COPY training training
 COPY export export
 COPY serving serving
 COPY loadtests loadtests
-RUN --mount=type=cache,target=/root/.cache/pip ./install.sh --no-deps .
+# Built by the tools' own hatchling: pip would fetch the newest one, and run it here.
+RUN /opt/tools/bin/python -m hatchling build -t wheel -d /wheels && ./install.sh --no-deps /wheels/*.whl
 
 # What is baked in: of each model its versions, its configuration and its profiles if it has any, and none of its sources.
 FROM application AS versions
@@ -111,19 +112,21 @@ USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 # Ready within the start period is healthy at once. As long as --opening-seconds: nobody ends a server that opens large models.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=300s --retries=3 CMD ["python3", "-m", "serving.healthcheck"]
+HEALTHCHECK --interval=5s --timeout=8s --start-period=300s --retries=3 CMD ["python3", "-m", "serving.healthcheck"]
 ENTRYPOINT ["sameway", "serve"]
 ARG VERSION=
 ARG REVISION=
 ARG CREATED=
 ARG SOURCE=
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="sameway serve" \
       org.opencontainers.image.description="Model server for ONNX" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE}"
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 FROM dependencies-torch AS serve-torch
 COPY --from=versions /models /models
@@ -137,19 +140,21 @@ USER 10001:10001
 VOLUME ["/tmp"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=300s --retries=3 CMD ["python3", "-m", "serving.healthcheck"]
+HEALTHCHECK --interval=5s --timeout=8s --start-period=300s --retries=3 CMD ["python3", "-m", "serving.healthcheck"]
 ENTRYPOINT ["sameway", "serve"]
 ARG VERSION=
 ARG REVISION=
 ARG CREATED=
 ARG SOURCE=
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="sameway serve-torch" \
       org.opencontainers.image.description="Model server for ONNX, TorchScript and exported programs" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE}"
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 FROM dependencies-train AS train
 COPY --from=application /layer /
@@ -175,10 +180,12 @@ ARG VERSION=
 ARG REVISION=
 ARG CREATED=
 ARG SOURCE=
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="sameway train" \
       org.opencontainers.image.description="Training, export with proof and load tests of PyTorch models" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.source="${SOURCE}"
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"

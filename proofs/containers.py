@@ -55,8 +55,18 @@ def build(target: str, tag: str, **arguments: str) -> str:
     return tag
 
 
+def _at_hand(image: str) -> str:
+    """Return an image's name once the engine has it by that name, which it need not of what others are built from."""
+    try:
+        docker("image", "inspect", image)
+    except ContainerError:
+        docker("pull", image, seconds=_BUILD_SECONDS)
+    return image
+
+
 def layer_bytes(image: str) -> list[int]:
     """Return the sizes of an image's layers, the newest first, with those that hold nothing."""
+    _at_hand(image)
     return [int(line) for line in docker("history", "--human=false", "--format", "{{.Size}}", image).splitlines()]
 
 
@@ -67,7 +77,7 @@ def added_bytes(image: str, base: str) -> int:
 
 def layers(image: str) -> list[str]:
     """Return the digests of an image's layers, the base's first: what hosts and registries hold once."""
-    found: list[str] = json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image))
+    found: list[str] = json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", _at_hand(image)))
     return found
 
 

@@ -24,13 +24,19 @@ def bake(source: Path, target: Path) -> list[str]:
     baked = []
     for model in repository.models():
         for version in repository.versions(model):
+            folder = source / model / str(version)
+            if links := [path for path in (folder, *folder.rglob("*")) if path.is_symlink()]:
+                raise RepositoryError(f"{links[0].relative_to(source)}: expected a file or a folder, found a link")
             if MANIFEST in repository.files(model, version):
                 repository.open(model, version)
-            shutil.copytree(source / model / str(version), target / model / str(version))
+            shutil.copytree(folder, target / model / str(version))
             baked.append(f"{model}/{version}")
         for name in _POLICY:
             if (target / model).is_dir() and (source / model / name).is_file():
                 shutil.copy(source / model / name, target / model / name)
+    # They are root's, and another user's server reads them, whatever the umask they were written under.
+    for path in target.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if not baked:
         raise RepositoryError(f"expected published versions (<model>/<number>/) in {source}, found none")
     return baked

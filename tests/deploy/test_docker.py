@@ -81,6 +81,7 @@ def test_labels_say_what_it_is_made_of(serve_image: str, labels: dict[str, str])
     assert {name: found[prefix + name.lower()] for name in labels} == labels
     assert found[prefix + "licenses"] == "Apache-2.0"
     assert found[prefix + "title"] == "sameway serve"
+    assert found[prefix + "base.name"] == BASE
     assert docker("image", "inspect", "--format", "{{.Config.StopSignal}}", serve_image) == "SIGTERM"
 
 

@@ -115,6 +115,23 @@ def test_an_altered_version_is_not_baked_in(tmp_path: Path) -> None:
         bake.bake(tmp_path / "models", tmp_path / "baked")
 
 
+def test_another_user_can_read_what_is_baked_in_whatever_it_was_written_under(tmp_path: Path) -> None:
+    telling.publish(tmp_path / "models")
+    for path in (tmp_path / "models").rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    bake.bake(tmp_path / "models", tmp_path / "baked")
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "baked").rglob("*")}
+    assert modes == {0o755, 0o644}
+
+
+def test_a_link_is_not_baked_in(tmp_path: Path) -> None:
+    telling.publish(tmp_path / "models")
+    (version,) = (tmp_path / "models").glob("*/1")
+    (version / "extra").symlink_to("/etc/passwd")
+    with pytest.raises(RepositoryError, match=r"telling/1/extra: expected a file or a folder, found a link"):
+        bake.bake(tmp_path / "models", tmp_path / "baked")
+
+
 def test_where_nothing_is_published_nothing_is_baked_in(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match="expected published versions"):
         bake.bake(ROOT / "serving", tmp_path)

@@ -82,7 +82,7 @@ class Desk:
             (labels["model"], labels["version"], labels["outcome"], labels["reason"]): sample.value
             for family in self.metrics.registry.collect()
             for sample in family.samples
-            if sample.name == "sameway_requests_total"
+            if sample.name == "sameway_requests_total" and sample.value  # what has not come yet is there, as 0
             for labels in [sample.labels]
         }
 

@@ -47,16 +47,20 @@ def test_while_loading_or_draining_the_server_is_live_but_not_ready(toy_reposito
     desk.close()
 
 
-def test_ready_for_all_models_is_not_ready_before_each_has_been_served_and_stays_so(toy_repository: Path) -> None:
-    broken = toy_repository / "broken"
+def test_ready_for_all_models_is_not_ready_before_each_has_been_served_and_stays_so(
+    toy_repository: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "models"
+    shutil.copytree(toy_repository, root)
+    broken = root / "broken"
     (broken / "1").mkdir(parents=True)
     (broken / "1" / "model.onnx").write_bytes(b"no graph")
-    desk = Desk(toy_repository)
+    desk = Desk(root)
     ready = Readiness(desk.engine, every_model=True)
     assert Readiness(desk.engine, every_model=False)()
     assert not ready()
     assert ready.missing == ("broken",)
-    shutil.copytree(toy_repository / "toy" / "1", broken / "2", ignore=shutil.ignore_patterns("manifest.json", "golden.npz"))
+    shutil.copytree(root / "toy" / "1", broken / "2", ignore=shutil.ignore_patterns("manifest.json", "golden.npz"))
     desk.engine.management.load("broken").result(30)
     assert ready()
     desk.engine.management.unload("broken").result(30)
