@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            backlog=2048,
+            backlog=doorstep.BACKLOG,
             timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]
             # Seconds in whole numbers; the engine has its own, exact bound.
             timeout_graceful_shutdown=max(1, round(drain_seconds)),
@@ -120,9 +120,8 @@ class Server(uvicorn.Server):
         """
         for server in self.servers:
             server.close()
-        if self._spread is None or self._spread.nobody_takes():
-            await doorstep.shut(self._lines)
-        accepted = [connection for line in self._lines for connection in doorstep.taken(line)]
+        last = self._spread is None or self._spread.nobody_takes()
+        accepted = [connection for line in self._lines for connection in doorstep.taken(line, last=last)]
         loop = asyncio.get_running_loop()
         handshakes = (loop.connect_accepted_socket(self._edge, connection, **self._tls()) for connection in accepted)
         # A client that says nothing must not hold up the stop by its handshake.

@@ -1,9 +1,9 @@
 """The end of a listening socket: who is connected by then is answered, and nobody is let in just before it closes."""
 
-import asyncio
 import errno
 import select
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,52 +13,92 @@ from serving.frontends import doorstep
 from serving.spread import Spread
 
 
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as line:
+@pytest.fixture(params=["127.0.0.1", "0.0.0.0", "::1", "::"])
+def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.create_server((request.param, 0), family=family) as line:
         yield line
 
 
-def _connects(listener: socket.socket) -> bool:
-    with socket.socket() as client:
-        client.settimeout(0.3)
-        try:
-            client.connect(listener.getsockname())
-        except TimeoutError:
-            return False
-        return True
+def _address(listener: socket.socket) -> tuple[str, int]:
+    return ("::1" if listener.family == socket.AF_INET6 else "127.0.0.1"), listener.getsockname()[1]
 
 
-def test_a_shut_listener_lets_nobody_in_and_keeps_those_who_wait(listener: socket.socket) -> None:
-    with socket.create_connection(listener.getsockname()) as early:
-        asyncio.run(doorstep.shut([listener]))
-        assert not _connects(listener)
+def test_all_who_wait_are_taken_and_answered(listener: socket.socket) -> None:
+    doorstep.open_to_all(listener)
+    early = [socket.create_connection(_address(listener)) for _ in range(50)]
+    taken = doorstep.taken(listener, last=True)
+    for connection in taken:
+        connection.sendall(b"answer")
+    assert [client.recv(6) for client in early] == [b"answer"] * 50
+    for connection in (*taken, *early):
+        connection.close()
+
+
+def test_who_comes_as_it_closes_is_answered_or_refused_and_never_reset(listener: socket.socket) -> None:
+    """A thousand clients while it closes, which it does slowly: each is taken, or was never let in."""
+    doorstep.open_to_all(listener)
+    address, began = _address(listener), threading.Event()
+    connected: list[socket.socket] = []
+
+    def come() -> None:
+        while True:
+            client = socket.socket(listener.family)
+            client.settimeout(5)
+            try:
+                client.connect(address)
+            except (ConnectionRefusedError, TimeoutError):
+                client.close()
+                return
+            connected.append(client)
+            began.set()
+
+    clients = [threading.Thread(target=come) for _ in range(4)]
+    for client in clients:
+        client.start()
+    assert began.wait(5)
+    taken = doorstep.taken(listener, last=True)
+    for client in clients:
+        client.join()
+    for connection in taken:
+        connection.setblocking(True)
+        with connection:
+            connection.sendall(b"answer")
+    answers = []
+    for one in connected:
+        with one:
+            answers.append(one.recv(6))
+    assert set(answers) == {b"answer"}
+
+
+def test_between_the_last_place_and_the_closing_nobody_is_let_in(listener: socket.socket) -> None:
+    listener.setblocking(False)
+    listener.listen(0)
+    assert doorstep._take_the_last_place(listener, [])
+    address = _address(listener)
+    with socket.socket(listener.family) as late:
+        late.setblocking(False)
+        late.connect_ex(address)
+        assert select.select([], [late], [], 0.2)[1] == [], "the kernel answers nothing"
+        listener.close()
+        assert select.select([], [late], [], 10)[1] == [late]
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+def test_as_long_as_others_take_connections_what_waits_is_theirs(listener: socket.socket) -> None:
+    with socket.create_connection(_address(listener)) as early:
+        assert doorstep.taken(listener.dup(), last=False) == []
         early.sendall(b"ask")
-        (waited,) = doorstep.taken(listener)
-        with waited:
-            waited.setblocking(True)
-            assert waited.recv(3) == b"ask", "only what begins a connection is dropped"
-            waited.sendall(b"answer")
-            assert early.recv(6) == b"answer"
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(3) == b"ask"
 
 
 def test_a_process_that_listens_after_another_one_opens_what_that_has_shut(listener: socket.socket) -> None:
+    assert doorstep.taken(listener.dup(), last=True) == []
     doorstep.open_to_all(listener)
-    asyncio.run(doorstep.shut([listener]))
-    assert not _connects(listener)
-    doorstep.open_to_all(listener)
-    assert _connects(listener)
-
-
-def test_who_is_turned_away_is_refused_once_the_listener_is_closed(listener: socket.socket) -> None:
-    asyncio.run(doorstep.shut([listener]))
-    address = listener.getsockname()
-    with socket.socket() as late:
-        late.setblocking(False)
-        late.connect_ex(address)
-        assert doorstep.taken(listener) == []
-        assert select.select([], [late], [], 10)[1] == [late]
-        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+    with socket.create_connection(_address(listener), timeout=5):
+        pass
 
 
 def test_only_the_last_process_of_several_shuts_the_listener() -> None:
