@@ -34,7 +34,8 @@ from serving.frontends.shared import Process
 from serving.limits import Limits
 
 #: How long a silent connection is still read when the server stops: several times the way between a client and its server.
-_FAREWELL_SECONDS = 0.1
+#: Who has only just connected is about to ask, however little processor it has.
+_FAREWELL_SECONDS, _FIRST_SECONDS = 0.1, 1.0
 
 
 class HttpEdge(RefusingEdge):
@@ -59,6 +60,7 @@ class HttpEdge(RefusingEdge):
         #: Bytes since the last of a body.
         self._head_bytes = 0
         self._messages = 0
+        self._made = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
@@ -242,7 +244,8 @@ class HttpEdge(RefusingEdge):
     def shutdown(self) -> None:
         """Learn that the server stops. A request may be on its way to a connection that is silent: it is not cut off yet."""
         if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(_FAREWELL_SECONDS, self._close_silent)
+            left_seconds = 0.0 if self._messages else self._made + _FIRST_SECONDS - self.loop.time()
+            self.loop.call_later(max(_FAREWELL_SECONDS, left_seconds), self._close_silent)
         else:
             super().shutdown()
 
