@@ -52,6 +52,7 @@ class Shelf:
         #: What is being opened, and of that what is asked for by its key.
         self._tasks: set[asyncio.Task[_Shelved]] = set()
         self._asked: dict[str, asyncio.Task[_Shelved]] = {}
+        self._failing: set[str] = set()
 
     def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
         """Let this thread compute what is cheap of the requests it submits."""
@@ -89,13 +90,19 @@ class Shelf:
             if task is None:
                 task = self._asked[key] = self._begin(lambda: self._opened(held.model, held.version, held))
                 task.add_done_callback(lambda _: self._asked.pop(key, None))
-            version = await asyncio.shield(task)
+            try:
+                version = await asyncio.shield(task)
+            except NotOpened:
+                self._failing.add(key)
+                raise
+        self._failing.discard(key)
         if key in self._open:  # others may have taken its place before whoever waited for it was told
             self._open.move_to_end(key)
         return version.served
 
     def keep(self, keys: Collection[str]) -> None:
         """Close every version but these: nobody asks for the others any more."""
+        self._failing.intersection_update(keys)
         for key in [key for key in self._open if key not in keys]:
             self._close(self._open.pop(key).served)
 
@@ -107,6 +114,10 @@ class Shelf:
     def keys(self) -> list[str]:
         """Return the versions that are open."""
         return list(self._open)
+
+    def failing(self) -> list[str]:
+        """Return the versions that are still asked for and could not be opened the last time."""
+        return sorted(self._failing)
 
     def batches(self, held: Held) -> list[Batch]:
         """Return the batches of a version that nobody was told of yet."""

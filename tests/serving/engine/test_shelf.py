@@ -9,8 +9,7 @@ import pytest
 
 from models.repository import Repository
 from serving import counters
-from serving.engine import shelf as shelves
-from serving.engine.finding import UnverifiedPolicy
+from serving.engine.finding import UnverifiedPolicy, open_version
 from serving.engine.parcels import Held
 from serving.engine.served import ServedVersion
 from serving.engine.shelf import Shelf
@@ -27,7 +26,7 @@ class Lives:
         self.closed: list[ServedVersion] = []
         self.may = threading.Event()
         self.at_once = self.most_at_once = 0
-        find, open_, close = shelves.open_version, ServedVersion.open, ServedVersion.close
+        open_, close = ServedVersion.open, ServedVersion.close
 
         def found(*words: object) -> object:
             self.begun += 1
@@ -35,7 +34,7 @@ class Lives:
             self.most_at_once = max(self.most_at_once, self.at_once)
             try:
                 assert self.may.wait(PATIENCE)
-                return find(*words)  # type: ignore[arg-type]
+                return open_version(*words)  # type: ignore[arg-type]
             finally:
                 self.at_once -= 1
 
@@ -47,7 +46,7 @@ class Lives:
             self.closed.append(version)
             return close(version, drain_seconds=drain_seconds)
 
-        monkeypatch.setattr(shelves, "open_version", found)
+        monkeypatch.setattr("serving.engine.shelf.open_version", found)
         monkeypatch.setattr(ServedVersion, "open", opened)
         monkeypatch.setattr(ServedVersion, "close", closed)
 
