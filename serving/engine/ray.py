@@ -38,7 +38,7 @@ _STOP_SECONDS = 5.0
 #: So often in a row it must look as if another server had the application: a controller that starts again forgets nothing
 #: for good.
 _STRANGE_LOOKS = 5
-#: Ray accepts no less.
+#: Ray takes none of 0 s, and its replicas measure once a second.
 _LEAST_LOOK_BACK_SECONDS = 2.0
 _DEPLOYMENT, _NAMESPACE = "models", "sameway"
 #: For a machine of the cluster to take a connection, and for Ray there to answer: what listens may be something else.
