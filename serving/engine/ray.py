@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import secrets
 import shutil
 import socket
 import tempfile
@@ -35,9 +36,9 @@ _MOST_CALLS = 1000
 _SHARED_BYTES = 200 * 1024 * 1024
 _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
-#: So often in a row it must look as if another server had the application: a controller that starts again forgets nothing
-#: for good.
+#: So often in a row it must look as if another server had the application, as Ray replaces replicas one after the other.
 _STRANGE_LOOKS = 5
+_ASK_SECONDS = 5.0
 #: Ray takes none of 0 s, and its replicas measure once a second.
 _LEAST_LOOK_BACK_SECONDS = 2.0
 _DEPLOYMENT, _NAMESPACE = "models", "sameway"
@@ -74,12 +75,12 @@ class Cluster:
         """`replaced` is called, in a thread, once another server has taken the application, or ended it."""
         self._application = application
         self._fleet = fleet
-        self._told = dict(told)
+        #: By which replicas know who has deployed them.
+        self._owner = secrets.token_hex(8)
+        self._told = {**told, "owner": self._owner}
         self._replaced = replaced
         self._folder: str | None = None
         self._stopped = False
-        #: When the application was deployed, by Ray's clock: another time means that another server has done so since.
-        self._deployed: float | None = None
         #: Held by a thread that asks Ray for something: its end, meanwhile, would be the end of this process.
         self._asking = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -172,7 +173,6 @@ class Cluster:
         )
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
         self._calls.handle = serve.run(deployment.bind(self._told), name=self._application, route_prefix=None)
-        self._deployed = serve.status().applications[self._application].last_deployed_time_s
         asyncio.run_coroutine_threadsafe(self._look(), self._loop)
         log.info("event=deployed application=%s replicas=%d", self._application, fleet.least)
 
@@ -200,24 +200,42 @@ class Cluster:
     def _delete(self) -> None:
         """End the application, unless it is another server's by now."""
         try:
-            application = serve.status().applications.get(self._application)
-            if application is None:
+            if self._application not in serve.status().applications:
                 return
-            if self._deployed is not None and application.last_deployed_time_s != self._deployed:
+            if self._calls.handle is not None and self._is_taken():
                 log.warning("event=application_left application=%s reason='another server has it'", self._application)
                 return
             serve.delete(self._application)
         except Exception as error:  # noqa: BLE001 - Ray may be gone, and raise anything
             log.warning("event=application_left application=%s reason=%r", self._application, str(error))
 
+    def _is_taken(self) -> bool:
+        """Tell whether there are replicas, and none of them is ours. Blocks, not on the loop."""
+        asking = asyncio.run_coroutine_threadsafe(self._owners(), self._loop)
+        try:
+            owners = asking.result(_ASK_SECONDS)
+        except TimeoutError:
+            asking.cancel()
+            return False
+        return bool(owners) and self._owner not in owners
+
+    async def _owners(self) -> set[str]:
+        """Return who has deployed the replicas, nobody where they do not answer: one may be busy, or none be there."""
+        try:
+            said = await self._calls.everywhere("whose", seconds=_ASK_SECONDS)
+        except Exception as error:  # noqa: BLE001 - Ray may raise anything
+            log.debug("event=owner_not_seen reason=%r", type(error).__name__)
+            return set()
+        return {one for one in said if isinstance(one, str)}
+
     def _count(self) -> int | None:
-        """Return how many replicas run, None where the application is not the one that was deployed here."""
+        """Return how many replicas run, None where the application is not there."""
         with self._asking:
             if self._stopped:
                 return 0
             status = serve.status()
         application = status.applications.get(self._application)
-        if application is None or application.last_deployed_time_s != self._deployed:
+        if application is None:
             return None
         states = application.deployments[_DEPLOYMENT].replica_states
         running: int = sum(count for state, count in states.items() if state == "RUNNING")
@@ -232,7 +250,8 @@ class Cluster:
                 running = await asyncio.to_thread(self._count)
                 if self._stopped:
                     return
-                if running is not None:
+                owners = await self._owners() if running else {self._owner}
+                if running is not None and (self._owner in owners or not owners):
                     strange = 0
                     await self.replicas.look(running)
                     continue

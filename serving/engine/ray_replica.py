@@ -43,6 +43,7 @@ class Replica:
         self._desk = Desk(self._shelf)
         self._lent = False
         self._lacking: list[str] = []
+        self._owner: str = told["owner"]
 
         # Ray's own shelf of the same size: it holds nothing, and is how its routers learn what is on ours.
         async def announce(key: str) -> str:
@@ -70,6 +71,10 @@ class Replica:
     async def keep(self, keys: list[str]) -> None:
         """Close all versions but these."""
         self._shelf.keep(keys)
+
+    async def whose(self) -> str:
+        """Return who has deployed this: where two servers have one name, only the replicas tell which of them it is."""
+        return self._owner
 
     async def leave_if_lacking(self) -> None:
         """Another replica has all that is served: if this one cannot open it, let Ray replace it."""
