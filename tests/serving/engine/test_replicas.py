@@ -87,13 +87,13 @@ class Several:
 class Setting:
     """An engine on replicas that are told as a cluster's are."""
 
-    def __init__(self, root: Path, *, opening_seconds: float = PATIENCE) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.loop = Loop()
         self.calls = Several([One(root), One(root)])
         metrics = Metrics()
         self.replicas = Replicas(
-            self.calls, self.loop.loop, metrics, least=2, most=2, models=_MODELS, opening_seconds=opening_seconds
+            self.calls, self.loop.loop, metrics, least=2, most=2, models=_MODELS, opening_seconds=PATIENCE
         )
         self.engine = LocalEngine(Repository(root), metrics, opener=self.replicas.open)
         self.engine.load_all()
@@ -127,10 +127,10 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Setting]]:
     """Return two replicas that hold version 1 of a toy."""
     begun: list[Setting] = []
 
-    def start(**options: float) -> Setting:
+    def start() -> Setting:
         toys.publish(tmp_path)
         (tmp_path / "toy" / "config.toml").write_text("")
-        begun.append(Setting(tmp_path, **options))
+        begun.append(Setting(tmp_path))
         return begun[-1]
 
     yield start
@@ -167,10 +167,11 @@ def test_a_version_that_ends_whoever_opens_it_is_refused_after_three(begin: Call
 
 
 def test_a_version_that_takes_too_long_is_given_up_and_its_call_is_cancelled(begin: Callable[..., Setting]) -> None:
-    setting = begin(opening_seconds=2.0)
+    setting = begin()
+    setting.replicas._opening_seconds = 0.2  # now that one is open
     toys.publish(setting.root, seed=1)
     setting.calls.hangs = given_up = asyncio.Event()
-    with pytest.raises(ModelNotReady, match="more than 2 s"):
+    with pytest.raises(ModelNotReady, match="more than 0.2 s"):
         setting.load()
     setting.until(given_up.is_set)
 
