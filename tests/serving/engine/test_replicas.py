@@ -171,7 +171,7 @@ def test_a_version_that_takes_too_long_is_given_up_and_its_call_is_cancelled(beg
     setting.replicas._opening_seconds = 0.2  # now that one is open
     toys.publish(setting.root, seed=1)
     setting.calls.hangs = given_up = asyncio.Event()
-    with pytest.raises(ModelNotReady, match="more than 0.2 s"):
+    with pytest.raises(ModelNotReady, match=r"more than 0\.2 s"):
         setting.load()
     setting.until(given_up.is_set)
 
