@@ -71,7 +71,7 @@ kserve-client: .venv-kserve/installed  ## KServe's client, in an environment of 
 
 ray-test: .venv-ray/installed  ## `--engine ray` on a local Ray: conformance, kills, swaps, autoscaling, stops (15 minutes)
 	SAMEWAY_CONFORMANCE_ENGINE=ray OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest tests/conformance
-	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -m 'long or not long' tests/serving/engine/test_ray.py
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -m 'long or not long' tests/serving/engine/test_ray.py tests/serving/engine/test_ray_alone.py
 	.venv-ray/bin/python -m proofs.replicas
 
 .venv-ray/installed: pyproject.toml constraints.txt

@@ -108,7 +108,10 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         try:
             cluster.connect(None if settings.ray_address == "local" else settings.ray_address)
         except ConnectionError as error:
-            _complain(f"ray_address: expected a Ray that can be reached, found none at {settings.ray_address}: {error}")
+            if settings.ray_address == "local":
+                _complain(f"ray_address local: expected to start a Ray on this machine, found: {error}")
+            else:
+                _complain(f"ray_address: expected a Ray that can be reached, found none at {settings.ray_address}: {error}")
             end(1)  # a thread may still wait for what does not answer
         end(on_ray.serve(settings, front, wired, cluster, listeners, tls))
     end(serve(settings, front, wired, listeners, load=wired.engine.load_all, tls=tls, watch=watch_alone(settings, wired)))

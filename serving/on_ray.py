@@ -1,6 +1,8 @@
 """A server whose models are in Ray Serve replicas: put together, and run. Ray is imported once it is asked for."""
 
 import logging
+import os
+import signal
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -40,6 +42,7 @@ def wired(settings: Settings) -> "tuple[Wired[LocalEngine], Cluster]":
         up_seconds=settings.ray_up_seconds,
         down_seconds=settings.ray_down_seconds,
         drain_seconds=settings.drain_seconds,
+        opening_seconds=settings.opening_seconds,
     )
     told = {
         "repository": str(settings.repository.absolute()),
@@ -54,13 +57,13 @@ def wired(settings: Settings) -> "tuple[Wired[LocalEngine], Cluster]":
         "opening_seconds": settings.opening_seconds,
         "hang_exit_seconds": settings.hang_exit_seconds,
     }
-    cluster = Cluster(settings.ray_application, fleet, told, metrics)
+    cluster = Cluster(settings.ray_application, fleet, told, metrics, _stop)
     engine = LocalEngine(
         Repository(settings.repository),
         metrics,
         models=settings.models,
         opening_seconds=settings.opening_seconds,
-        opener=cluster.open,
+        opener=cluster.replicas.open,
     )
     return process.wire(settings, engine, metrics, management=engine.management), cluster
 
@@ -87,3 +90,8 @@ def serve(
     code = process.serve(settings, front, wired, listeners, load=load, tls=tls, watch=process.watch_alone(settings, wired))
     cluster.stop()
     return code
+
+
+def _stop() -> None:
+    """End this server as SIGTERM does: what was accepted is still answered."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -39,7 +39,10 @@ class Settings(BaseSettings):
         default=(1, 1), description="replicas, as N, or as MIN:MAX to follow the load; default: 1"
     )
     ray_models: int = Field(
-        default=16, ge=1, le=1000, description="versions that a replica has open at once; of more, those asked for last"
+        default=16,
+        ge=1,
+        le=1000,
+        description="versions a replica has open; of more, those asked for last; a swap needs one more than are served",
     )
     ray_cpus: float = Field(default=1.0, ge=0, le=1024, description="CPUs that Ray reserves for each replica")
     ray_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs that Ray reserves for each replica")

@@ -38,7 +38,7 @@ RUN_ELSEWHERE = {
         'build("serve", "sameway:serve-test", MODELS="models"',
     ),
     "docker run --read-only -p 8000:8000 sameway:serve": ("proofs/containers.py", '"--read-only"'),
-    "sameway serve --engine ray --ray-replicas 1:4": ("tests/serving/engine/test_ray.py", '"--engine", "ray"'),
+    "sameway serve --engine ray --ray-replicas 1:4": ("tests/serving/engine/clusters.py", '"--engine", "ray"'),
     # Of deploy/, where an engine and images of others would be needed: held against the files that they name.
     **dict.fromkeys(
         [

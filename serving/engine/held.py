@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 _TRIES = 4
 #: A cluster needs a moment to see that a replica has died.
 _PAUSE_SECONDS = 0.05
+#: And one that refuses answers quickly, so that it would be asked again at once: until others have answered theirs.
+_REFUSED_PAUSE_SECONDS = 0.25
 _STOPPING = "the server is shutting down"
 
 
@@ -169,12 +171,12 @@ class HeldVersion:
         """Have a batch computed, whatever becomes of replicas meanwhile; each request gets its answer, or why not."""
         try:
             for tries in range(_TRIES - 1):
-                batch, error = await self._try(batch)
+                batch, error, pause = await self._try(batch)
                 if not batch:
                     return
-                await asyncio.sleep(_PAUSE_SECONDS * 2**tries)
+                await asyncio.sleep(pause * 2**tries)
             for entry in batch:
-                left, error = await self._try([entry])
+                left, error, _ = await self._try([entry])
                 for one in left:
                     _fail(one, error)
         except asyncio.CancelledError:
@@ -187,8 +189,10 @@ class HeldVersion:
             for entry in batch:
                 _fail(entry, InternalError("an internal error; the server's log has its cause"))
 
-    async def _try(self, batch: list[Entry]) -> tuple[list[Entry], ServingError]:
-        """Give a batch to a replica; return those of it that another one may answer, and what to tell them if none does."""
+    async def _try(self, batch: list[Entry]) -> tuple[list[Entry], ServingError, float]:
+        """Give a batch to a replica; return those of it that another one may answer, what to tell them if none does, and
+        after how many seconds it may be tried.
+        """
         lost = ModelNotReady("the replica that computed this has ended", retry_after_seconds=1)
         now = time.monotonic()
         asked: dict[int, Entry] = {}
@@ -203,14 +207,14 @@ class HeldVersion:
             except WireError as unsent:
                 _fail(entry, InvalidInput(str(unsent)))
         if not asked:
-            return [], lost
+            return [], lost, 0.0
         try:
             parcel = await self._carrier.carry(self.held.key, parcels.requests_parcel(self.held, frames))
         except Lost as error:
             log.info("event=call_lost model=%s requests=%d reason=%r", self.identity.model, len(asked), str(error))
-            return list(asked.values()), lost
+            return list(asked.values()), lost, _PAUSE_SECONDS
         ends, batches = parcels.answers_of(parcel)
-        return self._settle(asked, ends, batches)
+        return *self._settle(asked, ends, batches), _REFUSED_PAUSE_SECONDS
 
     def _settle(
         self, asked: Mapping[int, Entry], ends: Mapping[int, InferResponse | ServingError], batches: Sequence[Batch]
@@ -222,6 +226,9 @@ class HeldVersion:
         more = max(0.0, sum(on_the_way) / len(on_the_way)) if on_the_way else 0.0
         for rows, queued, join, run, split in batches:
             self._series.batch(rows, [one + more for one in queued], join=join, run=run, split=split)
+            # As many calls as there are slots are answered in that time: the hopeful estimate, by which nobody is refused
+            # who could have been answered.
+            self._batcher.ran(rows, (join + run + split) / self._carrier.slots())
         elsewhere: list[Entry] = []
         error: ServingError = ModelNotReady("the replica gave no answer", retry_after_seconds=1)
         for number, entry in asked.items():

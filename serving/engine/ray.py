@@ -1,42 +1,34 @@
 """The engine's versions across Ray Serve replicas: Ray places and scales them, our batcher batches, no front end notices.
 
-This process has the table of what is served and the requests that wait (held.py). One application is deployed, of replicas
-(ray_replica.py) each of which can open any version. Calls go through Ray Serve's handle, on an event loop in a thread of
-its own; its proxies are not started, as our own front ends are the edge.
+This process has the table of what is served (replicas.py) and the requests that wait (held.py). One application is deployed,
+of replicas (ray_replica.py) each of which can open any version. Calls go through Ray Serve's handle (ray_calls.py), on an
+event loop in a thread of its own; its proxies are not started, as our own front ends are the edge.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
+import secrets
 import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError, TaskCancelledError, WorkerCrashedError
-from ray.serve.exceptions import BackPressureError, RayServeException
 
-from serving.engine import parcels
-from serving.engine.held import HeldVersion, Lost
-from serving.engine.opener import NotOpened
+from serving.engine.ray_calls import RayCalls
 from serving.engine.ray_replica import Replica
-from serving.engine.version import Version
-from serving.errors import ModelNotReady
+from serving.engine.replicas import Replicas
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-#: Calls of one version under way, for each replica: one that is computed, and one that is on its way. With more of them
-#: each would carry fewer requests, and cost as much.
-_CALLS = 2
-#: And so many for each replica mean that there are enough of these; more than that, that one more would help.
+#: So many calls under way for each replica mean that there are enough of these; more than that, that one more would help.
 _BUSY_CALLS = 1
 #: Far more than there will be: requests wait at the edge, where they can be given up.
 _MOST_CALLS = 1000
@@ -44,6 +36,11 @@ _MOST_CALLS = 1000
 _SHARED_BYTES = 200 * 1024 * 1024
 _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 5.0
+#: So often in a row it must look as if another server had the application, as Ray replaces replicas one after the other.
+_STRANGE_LOOKS = 5
+_ASK_SECONDS = 5.0
+#: Ray takes none of 0 s, and its replicas measure once a second.
+_LEAST_LOOK_BACK_SECONDS = 2.0
 _DEPLOYMENT, _NAMESPACE = "models", "sameway"
 #: For a machine of the cluster to take a connection, and for Ray there to answer: what listens may be something else.
 _KNOCK_SECONDS, _CONNECT_SECONDS = 3.0, 20.0
@@ -61,24 +58,42 @@ class Fleet:
     up_seconds: float
     down_seconds: float
     drain_seconds: float
+    opening_seconds: float
 
 
 class Cluster:
     """A connection with Ray, and the application that is deployed there. `told` is what each replica needs to know."""
 
-    def __init__(self, application: str, fleet: Fleet, told: Mapping[str, object], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        application: str,
+        fleet: Fleet,
+        told: Mapping[str, object],
+        metrics: Metrics,
+        replaced: Callable[[], None],
+    ) -> None:
+        """`replaced` is called, in a thread, once another server has taken the application, or ended it."""
         self._application = application
         self._fleet = fleet
-        self._told = dict(told)
-        self._metrics = metrics
+        #: By which replicas know who has deployed them.
+        self._owner = secrets.token_hex(8)
+        self._told = {**told, "owner": self._owner}
+        self._replaced = replaced
         self._folder: str | None = None
-        self._handle: Any = None  # Any: Ray's, which has no types for a deployment's methods
-        self._held: dict[str, HeldVersion] = {}
-        self._running = fleet.least
         self._stopped = False
         #: Held by a thread that asks Ray for something: its end, meanwhile, would be the end of this process.
         self._asking = threading.Lock()
-        self.loop = asyncio.new_event_loop()
+        self._loop = asyncio.new_event_loop()
+        self._calls = RayCalls()
+        self.replicas = Replicas(
+            self._calls,
+            self._loop,
+            metrics,
+            least=fleet.least,
+            most=fleet.most,
+            models=fleet.models,
+            opening_seconds=fleet.opening_seconds,
+        )
         self._thread = threading.Thread(target=self._run, name="ray", daemon=True)
 
     def connect(self, address: str | None) -> None:
@@ -112,6 +127,7 @@ class Cluster:
                 _temp_dir=self._folder,
             )
         except Exception as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise ConnectionError(str(error)) from error
         log.info("event=ray_started logs=%s", self._folder)
 
@@ -142,7 +158,7 @@ class Cluster:
                     "upscale_delay_s": fleet.up_seconds,
                     "downscale_delay_s": fleet.down_seconds,
                     "metrics_interval_s": 1.0,
-                    "look_back_period_s": min(fleet.up_seconds, 10.0),
+                    "look_back_period_s": max(_LEAST_LOOK_BACK_SECONDS, min(fleet.up_seconds, 10.0)),
                 }
             }
         deployment = serve.deployment(
@@ -156,66 +172,20 @@ class Cluster:
             **scaling,
         )
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
-        self._handle = serve.run(deployment.bind(self._told), name=self._application, route_prefix=None)
-        asyncio.run_coroutine_threadsafe(self._look(), self.loop)
+        self._calls.handle = serve.run(deployment.bind(self._told), name=self._application, route_prefix=None)
+        asyncio.run_coroutine_threadsafe(self._look(), self._loop)
         log.info("event=deployed application=%s replicas=%d", self._application, fleet.least)
-
-    def open(self, model: str, number: int, served: Version | None) -> Version:
-        """Open a version in replicas; raise NotOpened, or what a fault of ours raises. Blocks, not on the loop."""
-        try:
-            opened = self._wait(self._open(model, number))
-        except ModelNotReady as error:
-            raise NotOpened(str(error)) from error
-        if served is not None and served.opened_from == opened.opened_from:
-            return served
-        version = HeldVersion(opened, self, self._metrics, queues=self._fleet.most, verified=opened.metadata.verified)
-        if len(self._held) < self._fleet.models:
-            # All of them are to have it when the first request comes. One that is not there now opens it when it is asked.
-            for problem in self._wait(self._everywhere("hold", version.held.frame)):
-                if problem:
-                    raise NotOpened(problem)
-        self._held[version.held.key] = version
-        return version
-
-    def slots(self) -> int:
-        """Return how many calls of one version may be under way."""
-        return _CALLS * max(1, self._running)
-
-    async def carry(self, key: str, parcel: bytes) -> bytes:
-        """Give a parcel to a replica and return what it answers; raise Lost."""
-        handle = self._handle
-        if len(self._held) > self._fleet.models:
-            handle = handle.options(multiplexed_model_id=key)
-        response = handle.infer.remote(key, parcel)
-        try:
-            answer: bytes = await response
-        except (RayActorError, WorkerCrashedError, TaskCancelledError, BackPressureError) as error:
-            raise Lost(type(error).__name__) from error
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        except (RayError, RayServeException) as error:
-            log.exception("event=call_failed")
-            raise Lost(type(error).__name__) from error
-        return answer
-
-    def let_go(self, version: HeldVersion) -> None:
-        """Let replicas close a version that nobody asks for any more."""
-        if self._held.get(version.held.key) is version:
-            del self._held[version.held.key]
-        if not self._stopped:
-            asyncio.run_coroutine_threadsafe(self._keep(), self.loop)
 
     def stop(self) -> None:
         """End the application, and Ray where it was started here."""
         self._stopped = True
+        self.replicas.stop()
         # A deployment that waits for room may never end: Ray's processes then see that this one has, and end too.
         asked = self._asking.acquire(timeout=max(_STOP_SECONDS, self._fleet.drain_seconds))
         if self._folder is None:
-            with contextlib.suppress(Exception):
-                serve.delete(self._application)
+            self._delete()
         if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_STOP_SECONDS)
         if asked:
             with contextlib.suppress(Exception):
@@ -224,55 +194,79 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
 
-    def _wait(self, doing: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(doing, self.loop).result()
-
-    async def _open(self, model: str, number: int) -> parcels.Opened:
-        """Have a version opened by one replica; another one where it ends meanwhile."""
-        while True:
-            try:
-                return parcels.opened_of(await self._handle.open.remote(model, number))
-            except RayActorError:
-                await asyncio.sleep(_LOOK_SECONDS)
-
-    async def _everywhere(self, method: str, *words: object) -> list[Any]:
-        """Call a method of every replica, and return what they say; nothing where one of them has ended meanwhile."""
+    def _delete(self) -> None:
+        """End the application, unless it is another server's by now."""
         try:
-            said: list[Any] = await self._handle.broadcast(method, *words).results_async()
-        except (RayError, RayServeException) as error:
-            log.info("event=broadcast_lost method=%s reason=%r", method, type(error).__name__)
-            return []
-        return said
+            if self._application not in serve.status().applications:
+                return
+            if self._calls.handle is not None and self._is_taken():
+                log.warning("event=application_left application=%s reason='another server has it'", self._application)
+                return
+            serve.delete(self._application)
+        except Exception as error:  # noqa: BLE001 - Ray may be gone, and raise anything
+            log.warning("event=application_left application=%s reason=%r", self._application, str(error))
 
-    def _count(self) -> int:
-        """Return how many replicas run."""
+    def _is_taken(self) -> bool:
+        """Tell whether there are replicas, and none of them is ours. Blocks, not on the loop."""
+        asking = asyncio.run_coroutine_threadsafe(self._owners(), self._loop)
+        try:
+            owners = asking.result(_ASK_SECONDS)
+        except TimeoutError:
+            asking.cancel()
+            return False
+        return bool(owners) and self._owner not in owners
+
+    async def _owners(self) -> set[str]:
+        """Return who has deployed the replicas, nobody where they do not answer: one may be busy, or none be there."""
+        try:
+            said = await self._calls.everywhere("whose", seconds=_ASK_SECONDS)
+        except Exception as error:  # noqa: BLE001 - Ray may raise anything
+            log.debug("event=owner_not_seen reason=%r", type(error).__name__)
+            return set()
+        return {one for one in said if isinstance(one, str)}
+
+    def _count(self) -> int | None:
+        """Return how many replicas run, None where the application is not there."""
         with self._asking:
             if self._stopped:
-                return self._running
+                return 0
             status = serve.status()
-        states = status.applications[self._application].deployments[_DEPLOYMENT].replica_states
-        return sum(count for state, count in states.items() if state == "RUNNING")
-
-    async def _keep(self) -> None:
-        """Let every replica close what is not served any more."""
-        await self._everywhere("keep", list(self._held))
+        application = status.applications.get(self._application)
+        if application is None:
+            return None
+        states = application.deployments[_DEPLOYMENT].replica_states
+        running: int = sum(count for state, count in states.items() if state == "RUNNING")
+        return running
 
     async def _look(self) -> None:
-        """Follow how many replicas there are; new ones are told what is served."""
+        """Follow how many replicas there are, and whose they are."""
+        strange = 0
         while not self._stopped:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 running = await asyncio.to_thread(self._count)
+                if self._stopped:
+                    return
+                owners = await self._owners() if running else {self._owner}
+                if running is not None and (self._owner in owners or not owners):
+                    strange = 0
+                    await self.replicas.look(running)
+                    continue
             except Exception as error:  # noqa: BLE001 - Ray's controller may be away for a moment, and raise anything
                 log.info("event=ray_not_seen reason=%r", type(error).__name__)
                 continue
-            if running != self._running:
-                log.info("event=replicas running=%d", running)
-                self._running = running
-                await self._keep()
+            strange += 1
+            if strange >= _STRANGE_LOOKS:
+                log.error(
+                    "event=application_taken application=%s reason='another server has deployed it, or ended it; "
+                    "each needs a ray_application of its own'",
+                    self._application,
+                )
+                await asyncio.to_thread(self._replaced)
+                return
 
 
 def _within(seconds: float, doing: Callable[[], object]) -> None:

@@ -6,8 +6,6 @@ calls to those replicas that say they have the model (multiplexing), and replace
 
 import asyncio
 import logging
-import os
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +42,8 @@ class Replica:
         )
         self._desk = Desk(self._shelf)
         self._lent = False
+        self._lacking: list[str] = []
+        self._owner: str = told["owner"]
 
         # Ray's own shelf of the same size: it holds nothing, and is how its routers learn what is on ours.
         async def announce(key: str) -> str:
@@ -72,11 +72,17 @@ class Replica:
         """Close all versions but these."""
         self._shelf.keep(keys)
 
-    async def about(self) -> dict[str, Any]:  # Any: JSON
-        """Return who this is and what it has open, for whoever looks."""
-        return {"pid": os.getpid(), "open": self._shelf.keys(), "threads": threading.active_count()}
+    async def whose(self) -> str:
+        """Return who has deployed this: where two servers have one name, only the replicas tell which of them it is."""
+        return self._owner
+
+    async def leave_if_lacking(self) -> None:
+        """Another replica has all that is served: if this one cannot open it, let Ray replace it."""
+        self._lacking = self._shelf.failing()
 
     def check_health(self) -> None:
-        """Raise where a batch hangs for good: Ray then replaces this replica."""
+        """Raise where a batch hangs for good, or others can serve what this cannot: Ray then replaces this replica."""
         if (seconds := self._shelf.hangs_for()) > self._hang_exit_seconds:
             raise RuntimeError(f"a batch hangs, {seconds:.1f} s longer than its model allows")
+        if self._lacking:
+            raise RuntimeError(f"other replicas can open what this one cannot: {', '.join(self._lacking)}")

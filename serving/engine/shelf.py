@@ -49,6 +49,10 @@ class Shelf:
         self._closing: dict[ServedVersion, threading.Thread] = {}
         # One opening after the other: they would only take each other's processor.
         self._turn = asyncio.Lock()
+        #: What is being opened, and of that what is asked for by its key.
+        self._tasks: set[asyncio.Task[_Shelved]] = set()
+        self._asked: dict[str, asyncio.Task[_Shelved]] = {}
+        self._failing: set[str] = set()
 
     def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
         """Let this thread compute what is cheap of the requests it submits."""
@@ -74,25 +78,31 @@ class Shelf:
 
     async def find(self, model: str, number: int) -> Opened:
         """Open a version as it lies in the repository and is configured now; raise NotOpened."""
-        async with self._turn:
-            version = await self._run(lambda: self._opened(model, number, None))
-            self._put(version)
-        return version.opened
+        # Not shared with others who look for it: what they find may have been read before this was asked.
+        return (await asyncio.shield(self._begin(lambda: self._opened(model, number, None)))).opened
 
     async def hold(self, held: Held) -> ServedVersion:
         """Return a version that somebody asks for, opened if it is not; raise NotOpened."""
-        version = self._open.get(held.key)
+        key = held.key
+        version = self._open.get(key)
         if version is None:
-            async with self._turn:
-                version = self._open.get(held.key)
-                if version is None:
-                    version = await self._run(lambda: self._opened(held.model, held.version, held))
-                    self._put(version)
-        self._open.move_to_end(held.key)
+            task = self._asked.get(key)
+            if task is None:
+                task = self._asked[key] = self._begin(lambda: self._opened(held.model, held.version, held))
+                task.add_done_callback(lambda _: self._asked.pop(key, None))
+            try:
+                version = await asyncio.shield(task)
+            except NotOpened:
+                self._failing.add(key)
+                raise
+        self._failing.discard(key)
+        if key in self._open:  # others may have taken its place before whoever waited for it was told
+            self._open.move_to_end(key)
         return version.served
 
     def keep(self, keys: Collection[str]) -> None:
         """Close every version but these: nobody asks for the others any more."""
+        self._failing.intersection_update(keys)
         for key in [key for key in self._open if key not in keys]:
             self._close(self._open.pop(key).served)
 
@@ -105,6 +115,10 @@ class Shelf:
         """Return the versions that are open."""
         return list(self._open)
 
+    def failing(self) -> list[str]:
+        """Return the versions that are still asked for and could not be opened the last time."""
+        return sorted(self._failing)
+
     def batches(self, held: Held) -> list[Batch]:
         """Return the batches of a version that nobody was told of yet."""
         return self._tallies.take(held.model, held.version)
@@ -115,12 +129,27 @@ class Shelf:
         versions = [*(one.served for one in list(self._open.values())), *list(self._closing)]
         return max((version.runs_for(now) - version.config.hang_seconds for version in versions), default=0.0)
 
-    async def _run(self, opening: Callable[[], "_Shelved"]) -> "_Shelved":
-        """Open a version in a thread; raise NotOpened."""
-        try:
-            return await asyncio.to_thread(self._openings.run, opening)
-        except CANNOT_SERVE as error:
-            raise NotOpened(str(error)) from error
+    def _begin(self, opening: Callable[[], "_Shelved"]) -> "asyncio.Task[_Shelved]":
+        """Begin to open a version. It belongs to nobody who asks for it: when they leave it goes on, as its thread does."""
+        task = asyncio.ensure_future(self._in_turn(opening))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[_Shelved]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: those who asked may have left
+
+    async def _in_turn(self, opening: Callable[[], "_Shelved"]) -> "_Shelved":
+        """Open a version in a thread, when it is its turn, and put it on the shelf; raise NotOpened."""
+        async with self._turn:
+            try:
+                version = await asyncio.to_thread(self._openings.run, opening)
+            except CANNOT_SERVE as error:
+                raise NotOpened(str(error)) from error
+            self._put(version)
+        return version
 
     def _opened(self, model: str, number: int, held: Held | None) -> "_Shelved":
         """Return a version as it is configured, or as somebody says who has been told of it; a new one if it is not open."""

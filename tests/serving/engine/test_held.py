@@ -167,6 +167,28 @@ def test_more_than_the_queues_of_all_replicas_is_429_and_expired_is_504(begin: C
         late.result(PATIENCE)
 
 
+def test_once_it_is_known_what_batches_take_a_request_is_refused_for_its_deadline(begin: Callable[..., Desks]) -> None:
+    desks = begin(config="queue_rows = 1000\n")
+    desks.calls = 1
+    # A replica says that its batches take a second each.
+    slow, batches = desks.shelves, [shelf.batches for shelf in desks.shelves]
+    for shelf, of in zip(slow, batches, strict=True):
+        shelf.batches = lambda held, of=of: [(rows, queued, 0.0, 1.0, 0.0) for rows, queued, *_ in of(held)]  # type: ignore[method-assign, misc]
+    for seed in range(8):
+        desks.engine.submit(asked(toys.images(1, seed=seed))).result(PATIENCE)
+    held = asyncio.Event()
+    desks.before = lambda _: held.wait()  # type: ignore[assignment, return-value]
+    carried = len(desks.parcels)
+    waiting = [desks.engine.submit(asked(toys.images(8)))]
+    while len(desks.parcels) == carried:
+        time.sleep(0.001)
+    waiting += [desks.engine.submit(asked(toys.images(8), deadline=time.monotonic() + PATIENCE)) for _ in range(3)]
+    with pytest.raises(Overloaded, match="an answer would take"):
+        desks.engine.submit(asked(toys.images(1), deadline=time.monotonic() + 0.5))
+    desks.loop.call_soon_threadsafe(held.set)
+    assert all(is_right(answer.result(PATIENCE), toys.images(8)) for answer in waiting)
+
+
 def test_a_request_that_does_not_fit_is_refused_here(begin: Callable[..., Desks]) -> None:
     desks = begin()
     with pytest.raises(InvalidInput, match="image"):

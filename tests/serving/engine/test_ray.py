@@ -1,66 +1,29 @@
 """`sameway serve --engine ray` on a local Ray: real replicas, which are killed, added, taken away. `make ray-test`."""
 
 import asyncio
-import contextlib
 import importlib.util
 import json
 import os
-import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from proofs import replicas, telling
 from proofs.load import burst, closed_load
-from proofs.server import ROOT, Server, is_running
+from proofs.server import Server
 from proofs.verdict import table
-from tests import toys
+from tests.serving.engine.clusters import MODELS, PATIENCE_SECONDS, begin, ended, is_right, publish
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: make ray-test")
-
-#: Ray on a machine that does other things too.
-_PATIENCE_SECONDS = 120.0
-_MODELS = 6
-
-
-def begin(root: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Server:
-    words = ("--engine", "ray", "--ray-cpus", "0.1", "--drain-delay-seconds", "0", *flags)
-    server = Server.start(root, *words, environment=environment)
-    server.until(lambda: server.ask("/v2/health/ready")[0] == 200, "ready", seconds=_PATIENCE_SECONDS)
-    return server
-
-
-def ended(server: Server) -> None:
-    """End a server and hold that nothing of it is left: no error in its log, no process."""
-    left = replicas.family(server.process.pid)
-    assert len(left) > 3, "Ray has processes"
-    assert server.stop() == 0
-    deadline = time.monotonic() + 10
-    while any(map(is_running, left)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in left if is_running(pid)]
-    assert server.errors() == []
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("on-ray")
-    telling.publish(folder)
-    (folder / telling.MODEL / "config.toml").write_text("queue_rows = 1024\ntimeout_seconds = 60\n")
-    for number in range(_MODELS):
-        toys.publish(folder, f"toy{number}", seed=number)
-        (folder / f"toy{number}" / "config.toml").write_text("queue_rows = 1024\ntimeout_seconds = 60\n")
-    return folder
+    return publish(tmp_path_factory.mktemp("on-ray"))
 
 
 @pytest.fixture(scope="module")
@@ -80,32 +43,19 @@ def crowded(root: Path) -> Iterator[Server]:
     ended(server)
 
 
-def is_right(server: Server, model: int, seed: int) -> bool:
-    """Ask a toy for three images, and tell whether the answer is its own."""
-    pixels = toys.images(3, seed=seed)
-    tensor = {"name": "image", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.ravel().tolist()}
-    status, body = server.ask(f"/v2/models/toy{model}/infer", "POST", json.dumps({"inputs": [tensor]}).encode())
-    if status != 200:
-        return False
-    data = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
-    wanted = toys.reference(pixels, model)
-    near = np.allclose(np.reshape(data["probabilities"], (3, -1)), wanted["probabilities"], atol=1e-5)
-    return near and data["class"] == wanted["class"].tolist()
-
-
 def all_right(server: Server, *, rounds: int) -> bool:
     """Ask every toy in turn, several at once."""
     found: list[bool] = []
 
     def ask(seed: int) -> None:
-        found.extend(is_right(server, model, seed) for model in range(_MODELS))
+        found.extend(is_right(server, model, seed) for model in range(MODELS))
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(rounds)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(_PATIENCE_SECONDS)
-    return len(found) == rounds * _MODELS and all(found)
+        thread.join(PATIENCE_SECONDS)
+    return len(found) == rounds * MODELS and all(found)
 
 
 def test_replicas_that_are_killed_under_load_cost_no_request(steady: Server) -> None:
@@ -114,9 +64,9 @@ def test_replicas_that_are_killed_under_load_cost_no_request(steady: Server) -> 
 
 
 def test_every_model_is_right_and_counted(steady: Server) -> None:
-    before = [steady.statistics(f"toy{model}") for model in range(_MODELS)]
+    before = [steady.statistics(f"toy{model}") for model in range(MODELS)]
     assert all_right(steady, rounds=4)
-    for model in range(_MODELS):
+    for model in range(MODELS):
         now, then = steady.statistics(f"toy{model}"), before[model]
         assert now["inference_count"] - then["inference_count"] == 12
         counts = now["inference_stats"]
@@ -176,7 +126,7 @@ def test_a_stranger_on_this_machine_cannot_use_our_ray(steady: Server) -> None:
         env={**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64},
         capture_output=True,
         text=True,
-        timeout=_PATIENCE_SECONDS,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode != 0
     assert "InvalidAuthToken" in done.stderr + done.stdout
@@ -187,7 +137,7 @@ def test_more_models_than_replicas_hold_are_all_right(crowded: Server) -> None:
 
 
 def test_replicas_come_with_the_load_and_go_when_it_is_over(crowded: Server) -> None:
-    crowded.until(lambda: len(replicas.replicas(crowded)) == 1, "down to one", seconds=_PATIENCE_SECONDS)
+    crowded.until(lambda: len(replicas.replicas(crowded)) == 1, "down to one", seconds=PATIENCE_SECONDS)
 
     async def load() -> bool:
         over = asyncio.Event()
@@ -197,125 +147,12 @@ def test_replicas_come_with_the_load_and_go_when_it_is_over(crowded: Server) -> 
         )
         try:
             grown: Callable[[], bool] = lambda: len(replicas.replicas(crowded)) == 2  # noqa: E731
-            await asyncio.to_thread(crowded.until, grown, "up to two", seconds=_PATIENCE_SECONDS)
+            await asyncio.to_thread(crowded.until, grown, "up to two", seconds=PATIENCE_SECONDS)
             await asyncio.sleep(1)
         finally:
             over.set()
         return all(one.good for one in await loading)
 
     assert asyncio.run(load())
-    crowded.until(lambda: len(replicas.replicas(crowded)) == 1, "down to one again", seconds=_PATIENCE_SECONDS)
+    crowded.until(lambda: len(replicas.replicas(crowded)) == 1, "down to one again", seconds=PATIENCE_SECONDS)
     assert is_right(crowded, 0, 1)
-
-
-@pytest.mark.long
-def test_a_server_that_is_killed_leaves_no_ray_behind(root: Path) -> None:
-    server = begin(root, "--models", "toy0")
-    left = replicas.family(server.process.pid)
-    server.kill()
-    deadline = time.monotonic() + _PATIENCE_SECONDS  # Ray's agents take their time to see it
-    while any(map(is_running, left)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not [pid for pid in left if is_running(pid)]
-
-
-def test_what_is_accepted_is_answered_when_the_server_stops(root: Path, tmp_path: Path) -> None:
-    toys.publish(tmp_path)
-    (tmp_path / "toy" / "config.toml").write_text("queue_delay_seconds = 1.0\n")
-    server = begin(tmp_path)
-
-    async def stop() -> list[int]:
-        requests = [_toy(server.authority) for _ in range(6)]
-        asking = asyncio.create_task(burst(server.host, server.port, requests))
-        await asyncio.to_thread(server.until, lambda: _in_flight(server) == 6, "asked")
-        server.process.send_signal(signal.SIGTERM)
-        return [one.status for one in await asking]
-
-    left = replicas.family(server.process.pid)
-    assert asyncio.run(stop()) == [200] * 6
-    assert server.wait() == 0
-    assert not [pid for pid in left if is_running(pid)]
-
-
-def test_a_server_may_be_stopped_while_it_starts(root: Path) -> None:
-    server = Server.start(root, "--engine", "ray", "--ray-cpus", "0.1", "--drain-delay-seconds", "0")
-    left = replicas.family(server.process.pid)
-    assert len(left) > 3, "Ray has processes"
-    assert server.stop() == 0
-    assert not [line for line in server.log if "Traceback" in line]
-    assert not [pid for pid in left if is_running(pid)]
-
-
-@pytest.mark.parametrize("listens", [False, True], ids=["nobody", "something else"])
-def test_a_ray_that_cannot_be_reached_is_named(root: Path, listens: bool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        address = f"127.0.0.1:{other.getsockname()[1]}"
-        if not listens:
-            other.close()
-        done = _serve(root, "--ray-address", address)
-    assert done.returncode == 1
-    assert f"ray_address: expected a Ray that can be reached, found none at {address}" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.long
-def test_a_ray_that_is_there_is_used_and_left_as_it_was(root: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    # Ray's workers have the ports from 10,002 to 19,999.
-    address = f"127.0.0.1:{port if port > 19_999 else port + 20_000}"
-    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": str(ROOT)}
-    # A short path, as Ray puts sockets there.
-    folder = tempfile.mkdtemp(prefix="ray-")
-    ray = str(Path(sys.executable).with_name("ray"))
-    command = [ray, "start", "--head", "--block", "--port", address.rpartition(":")[2], "--temp-dir", folder]
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
-    head = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not _listens(address) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        flags = ("--ray-address", address, "--models", "toy1,toy2")
-        server = begin(root, *flags, environment=environment)
-        assert is_right(server, 1, 1)
-        # Its successor takes the place of one that could not say goodbye.
-        server.kill()
-        server = begin(root, *flags, environment=environment)
-        assert is_right(server, 2, 2)
-        assert server.stop() == 0
-        living = [Path(f"/proc/{pid}/cmdline").read_text() for pid in replicas.family(head.pid)]
-        assert any("raylet" in line for line in living)
-        assert not [line for line in living if "ServeReplica" in line]
-    finally:
-        for pid in [*replicas.family(head.pid), head.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        head.wait(_PATIENCE_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _toy(authority: str):  # type: ignore[no-untyped-def]
-    from proofs.load import Request, post
-
-    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4], "data": [7] * 16}
-    return Request(post(authority, "/v2/models/toy/infer", json.dumps({"inputs": [tensor]}).encode()))
-
-
-def _in_flight(server: Server) -> int:
-    _, body = server.ask("/metrics")
-    return next(int(float(line.split()[1])) for line in body.decode().splitlines() if line.startswith("sameway_in_flight "))
-
-
-def _serve(root: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "cli.py", "serve", "--engine", "ray", "--repository", str(root), "--port", "0", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
