@@ -168,7 +168,7 @@ def _told(load: process.Load, rate: float, objectives: tuple[Objective, ...], *,
     room = 3 * math.sqrt(max(1, len(seen.records))) + _BEHIND * len(seen.records)
     stable = backlog - before <= room
     told_of = len(seen.records) > 0 and not unexcused(objectives, seen)
-    kept = told_of and stable and all(one.kept for one in judged)
+    kept = told_of and stable and not generator["never_sent"] and all(one.kept for one in judged)
     limit = latency_limit(objectives)
     late = limit is not None and (generator["lag_p95_ms"] or 0.0) > _LATE * limit * 1000
     server = load.metrics.to_json([traffic.model for traffic in load.plan.traffic], seen.start, seen.end)

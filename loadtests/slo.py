@@ -157,7 +157,8 @@ def unexcused(objectives: tuple[Objective, ...], seen: Window) -> float:
     if not seen.right.any():
         return 1.0
     spoken_of = {kind for one in objectives for kind in FAILURES.get(one.metric, ())}
-    others = [kind for kind in FAILURES["errors"] if kind not in spoken_of]
+    # What was never sent is nothing that the server has done: the verdict has its own word for it.
+    others = [kind for kind in FAILURES["errors"] if kind not in spoken_of and kind != Kind.NEVER_SENT]
     return seen.share(*others) if others else 0.0
 
 
