@@ -13,14 +13,8 @@ from collections.abc import Callable, Iterator
 import gevent
 
 from loadtests.asking import Asker
-from loadtests.descriptors import most_connections
+from loadtests.descriptors import MOST, at_first, most_connections
 from loadtests.timer import Timer
-
-#: Connections that there are at first: enough for what is under way when answers take so long.
-_USUAL_SECONDS, _FEWEST = 0.05, 8
-
-#: With more than this, or than there can be descriptors, requests wait, and their latencies grow.
-_MOST_CONNECTIONS = 4000
 
 
 class Pacer:
@@ -36,8 +30,8 @@ class Pacer:
         self._of = max(1, generator.plan.processes)
         self._share, self._number = 1 / self._of, generator.number + generator.workers * next(generator.pacers)
         rate = generator.plan.profile.level(0.0) * self._share
-        self._most = min(_MOST_CONNECTIONS, most_connections())
-        begin = min(self._most, max(_FEWEST, round(rate * _USUAL_SECONDS)))
+        self._most = min(MOST, most_connections())
+        begin = min(self._most, at_first(rate))
         self._free: deque[Asker] = deque([self._first, *(make() for _ in range(begin - 1))])
         self._connections = self._begun_with = begin
         self._line: deque[float] = deque()

@@ -16,6 +16,7 @@ from typing import Any
 from loadtests import capacity, figures, process, report
 from loadtests.calibration import Speed, calibrate, drift
 from loadtests.capacity import Estimate, Trial
+from loadtests.descriptors import TooFew
 from loadtests.plan import Plan
 from loadtests.shapes import make
 from loadtests.slo import Objective, judge, latency_limit, unexcused
@@ -113,7 +114,12 @@ def find(
     near: process.Load | None = None
     while True:
         rate = capacity.next_rate(_telling(told), first)
-        one = load(_planned(plan, rate, budget, len(told)))
+        try:
+            one = load(_planned(plan, rate, budget, len(told)))
+        except TooFew as error:  # the first trial of all is an error, and the others have told something
+            if not told:
+                raise
+            return Found(told, None, f"the generator: {error}", speeds, near=near)
         interrupted = one.interrupted
         try:
             settle()

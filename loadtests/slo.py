@@ -110,6 +110,8 @@ def parse(text: str) -> tuple[Objective, ...]:
     """Read objectives; raise SloError."""
     found = []
     for term in text.split(","):
+        if ";" in term or len(re.findall("[<>]", term)) > 1:
+            raise SloError(f"slo: expected a comma between terms, as p99<50ms,errors<0.1%; found {term.strip()!r}")
         match = _TERM.fullmatch(term)
         if match is None:
             raise SloError(f"slo: expected terms as p99<50ms, errors<0.1%, goodput>500; found {term.strip()!r}")
