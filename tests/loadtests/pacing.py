@@ -67,6 +67,6 @@ if __name__ == "__main__":
     elif sys.argv[1] == "two":
         found = paced(rate=100, seconds=0.5, each=0.0, pacers=2, halt_after=None)
     else:
-        open_load.MOST = 4
+        vars(open_load)["MOST"] = 4
         found = paced(rate=100, seconds=1.0, each=2.0, pacers=1, halt_after=1.5)
     json.dump(found, sys.stdout)
