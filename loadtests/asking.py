@@ -57,6 +57,10 @@ class Asker(User):
                 raise
             generator.exhausted(error)
             return None
+        except gevent.GreenletExit:  # the load has ended, and Locust waits no longer
+            if generator.plan.open_load:
+                self._unanswered(number, meant, late, Kind.TIMEOUT, "no answer until the end of the load")
+            raise
         except Exception as error:
             generator.stop(f"{FAILED}: {error!r}")  # else Locust would log it, and begin again
             raise
@@ -68,6 +72,25 @@ class Asker(User):
             )  # fmt: skip
         generator.note(kind)
         return kind
+
+    def never_sent(self, meant: float) -> None:
+        """Note an arrival that found no connection until the load was over: whoever it was got no answer."""
+        number, _ = self.generator.next()
+        self._unanswered(number, meant, time.monotonic() - meant, Kind.NEVER_SENT, "no connection was free")
+
+    def _unanswered(self, number: int, meant: float, late: float, kind: Kind, why: str) -> None:
+        """Note a request without an answer, here and in Locust's own statistics."""
+        generator, seconds = self.generator, time.monotonic() - meant
+        generator.recorder.add(
+            meant=generator.epoch(meant), late=late, seconds=seconds, traffic=number, kind=kind, status=0, timing=None,
+            why=why,
+        )  # fmt: skip
+        traffic = generator.plan.traffic[number]
+        self.environment.events.request.fire(
+            request_type="POST", name=generator.plan.name(traffic), response_time=seconds * 1000, response_length=0,
+            exception=CatchResponseError(TOLD[kind]), context={}, response=None,
+            start_time=generator.epoch(meant), url=traffic.path,
+        )  # fmt: skip
 
     def _send(self, number: int, sample: Sample, meant: float, *, late: float, last: bool) -> tuple[Kind | None, float]:
         """Send it once; return how it ended, None where it is to be sent again, and how long to pause before anything is.

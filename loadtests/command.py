@@ -8,9 +8,11 @@
 
 Users wait for an answer before they ask again (closed load); with --rate strangers come whether there was an answer or not
 (open load), and latencies count from when they came. Expected answers are the repository's golden sample, or what the server
-says to one sample at a time before the load. Exit codes: 0 all is well, 1 answers were wrong or failed or an objective was
-missed, 2 the test could not run, 3 the generator was saturated, or ended, so that nothing is known of the server, 130 after
-Ctrl-C, SIGTERM or SIGHUP. The report is written in all of them but 2; a second Ctrl-C ends at once.
+says to one sample at a time before the load.
+
+Exit codes: 0 all is well, 1 answers were wrong or failed or an objective was missed, 2 the test could not run, 3 the
+generator was saturated, had no connection free, or ended, so that nothing is known of the server, 130 after Ctrl-C, SIGTERM
+or SIGHUP. The report is written in all of them but 2; a second Ctrl-C ends at once.
 """
 
 import argparse

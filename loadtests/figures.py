@@ -202,6 +202,7 @@ def generator(load: Load, seen: Window) -> Json:
         "connections_at_first": sum(facts.get("connections_at_first", 0) for facts in load.facts) or None,
         "connections": sum(facts.get("connections", 0) for facts in load.facts) or None,
         "never_sent": sum(facts.get("never_sent", 0) for facts in load.facts),
+        "stood_in_line": sum(facts.get("stood_in_line", 0) for facts in load.facts),
         "told_to_wait": sum(facts.get("waited", 0) for facts in load.facts),
         "saturated": share >= SATURATED,
         "starved": lag >= STARVED_SECONDS,

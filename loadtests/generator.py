@@ -34,10 +34,15 @@ _CHUNK = 4096
 class Generator:
     """One process's part of the load."""
 
-    def __init__(self, plan: Plan, samples: dict[str, list[Sample]], folder: Path | None, *, number: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, samples: dict[str, list[Sample]], folder: Path | None, *, number: int = 0, workers: int = 1
+    ) -> None:
         self.plan = plan
         self.recorder = Recorder(folder)
-        self.number = number
+        #: This process's number, and how many of them there are.
+        self.number, self.workers = number, workers
+        #: Numbers the pacers of this process.
+        self.pacers = itertools.count()
         self._samples = samples
         self._most_bytes = {model: max(map(_most_bytes, rows)) for model, rows in samples.items()}
         self._halted = Event()

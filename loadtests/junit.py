@@ -23,7 +23,10 @@ def to_bytes(report: Json) -> bytes:
         case = Xml.SubElement(suite, "testcase", classname=name, name="answers")
         told = [f"{failure['count']} × {failure['told']}: {'; '.join(failure['examples'])}" for failure in run["failures"]]
         if run["verdict"] in (INVALID, INTERRUPTED) or run["stopped"]:
-            _problem(case, "error", "\n".join([run["stopped"] or "the generator was saturated", *run["remarks"]]))
+            short = (
+                "the generator was saturated" if run["generator"]["saturated"] else "the generator had no connection free"
+            )
+            _problem(case, "error", "\n".join([run["stopped"] or short, *run["remarks"]]))
         elif not run["totals"]["requests"] or run["unexcused"]:
             _problem(case, "failure", "\n".join([of_answers(run["totals"]), *told]))
         for judged in run["slo"]:

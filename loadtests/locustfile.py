@@ -75,6 +75,11 @@ def begin(environment: Any, runner: Any, **_: Any) -> None:
             environment.ending = gevent.signal_handler(signal.SIGTERM, lambda: _end(environment, runner))
     environment.generator = None
     environment.asked = {}
+    if not options.plan:
+        # Whoever has been sent is waited for: an answer that is cut off is none of the server's failures.
+        environment.stop_timeout = max(environment.stop_timeout or 0.0, options.timeout_seconds + _LATE_SECONDS)
+    if isinstance(runner, WorkerRunner) and options.processes:
+        gevent.spawn(_end_with_master, runner, os.getppid())
     if not options.plan and options.host and not isinstance(runner, MasterRunner):
         try:
             _prepared(environment, options.host)
@@ -103,7 +108,14 @@ def _orphaned(kept: Path) -> None:
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def start(environment: Any, **_: Any) -> None:
-    """Build all bodies before the first request."""
+    """Build all bodies before the first request. A master tells its workers what Locust does not: how long, and how many."""
+    options, runner = environment.parsed_options, environment.runner
+    if isinstance(runner, MasterRunner):
+        options.of_master = {
+            "seconds": float(options.run_time or _FOR_EVER_SECONDS),
+            "users": int(options.num_users or 1),
+            "workers": max(1, runner.worker_count),
+        }
     ready(environment)
 
 
@@ -137,21 +149,23 @@ def ready(environment: Any) -> Generator:
     if environment.generator is None:
         options, runner = environment.parsed_options, environment.runner
         number = max(0, getattr(runner, "worker_index", 0))
+        told = getattr(options, "of_master", {})  # Locust gives its workers no --run-time
         if options.plan:
             plan = Plan.read(Path(options.plan))
             samples = {} if isinstance(runner, MasterRunner) else samples_file.load(Path(options.samples))
         else:
             host = environment.host or options.host
             traffic, samples = _prepared(environment, host)
-            seconds = float(options.run_time or _FOR_EVER_SECONDS)
-            profile = make("steady", options.rate or float(options.num_users or 1), seconds)
+            seconds = float(told.get("seconds") or options.run_time or _FOR_EVER_SECONDS)
+            users = int(told.get("users") or options.num_users or 1)
+            profile = make("steady", options.rate or float(users), seconds)
             poisson = options.arrivals == "poisson"
             plan = Plan(
                 host, traffic, profile, open_load=options.rate > 0, poisson=poisson, timeout_seconds=options.timeout_seconds,
-                processes=int(options.num_users or 1) if options.rate else 1,
+                processes=users if options.rate else 1,
             )  # fmt: skip
         folder = Path(options.records) if options.records else None
-        environment.generator = Generator(plan, samples, folder, number=number)
+        environment.generator = Generator(plan, samples, folder, number=number, workers=told.get("workers", 1))
     generator: Generator = environment.generator
     return generator
 
@@ -195,9 +209,8 @@ class Load(Asker):
         """Send one request, or pace all of them."""
         generator, plan = self.generator, self.generator.plan
         if plan.open_load:
-            one = max(1, plan.processes)
             try:
-                Pacer(lambda: Load(self.environment), share=1 / one, number=generator.number, of=one).run()
+                Pacer(lambda: Load(self.environment)).run()
             except Exception as error:
                 generator.stop(f"{FAILED}: {error!r}")  # Locust would log it, and begin again
                 raise
@@ -217,6 +230,16 @@ def _quit_when_over(environment: Any) -> None:
     while environment.runner.user_count:
         gevent.sleep(0.02)
     environment.runner.quit()
+
+
+def _end_with_master(runner: Any, master: int) -> None:
+    """End soon after the process that started this one: Locust's own workers wait a minute for a word of it."""
+    while os.getppid() == master:
+        gevent.sleep(1)
+    if runner.environment.generator is not None:
+        runner.environment.generator.halt()
+        runner.environment.generator.close()
+    os._exit(1)
 
 
 def _tell_progress(environment: Any) -> None:

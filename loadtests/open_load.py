@@ -5,38 +5,38 @@ would have cost the others is never measured (coordinated omission). Here a stal
 and every latency counts from the moment at which its request was due.
 """
 
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gevent
 
 from loadtests.asking import Asker
-from loadtests.descriptors import most_connections
+from loadtests.descriptors import MOST, at_first, most_connections
 from loadtests.timer import Timer
-
-#: Connections that there are at first: enough for what is under way when answers take so long.
-_USUAL_SECONDS, _FEWEST = 0.05, 8
-
-#: With more than this, or than there can be descriptors, requests wait, and their latencies grow.
-_MOST_CONNECTIONS = 4000
 
 
 class Pacer:
-    """Sends the arrivals of a share of the plan, each on a free connection, or a new one where all are taken."""
+    """Sends the arrivals of a share of the plan, each on a free connection, or a new one where all are taken.
 
-    def __init__(self, make: Callable[[], Asker], *, share: float, number: int, of: int) -> None:
+    A process may have several: each has its own number among those of all processes, and so its own arrivals.
+    """
+
+    def __init__(self, make: Callable[[], Asker]) -> None:
         self._make = make
         self._first = make()
-        self.generator = self._first.generator
-        self._share, self._number, self._of = share, number, of
-        rate = self.generator.plan.profile.level(0.0) * share
-        self._most = min(_MOST_CONNECTIONS, most_connections())
-        begin = min(self._most, max(_FEWEST, round(rate * _USUAL_SECONDS)))
+        self.generator = generator = self._first.generator
+        self._of = max(1, generator.plan.processes)
+        self._share, self._number = 1 / self._of, generator.number + generator.workers * next(generator.pacers)
+        rate = generator.plan.profile.level(0.0) * self._share
+        self._most = min(MOST, most_connections())
+        begin = min(self._most, at_first(rate))
         self._free: deque[Asker] = deque([self._first, *(make() for _ in range(begin - 1))])
         self._connections = self._begun_with = begin
         self._line: deque[float] = deque()
-        self._unsent = 0
+        self._stood_in_line = 0
+        self._closed = False
         self._under_way: set[gevent.Greenlet] = set()
 
     def run(self) -> None:
@@ -46,7 +46,7 @@ class Pacer:
             share=self._share,
             poisson=plan.poisson,
             seed=(plan.seed, self._number),
-            phase=(self._number + 0.5) / self._of,
+            phase=(self._number % self._of + 0.5) / self._of,
         )
         started = generator.begin()
         try:
@@ -54,14 +54,20 @@ class Pacer:
                 self._sleep_until(timer, started + due)
                 if generator.stopping:
                     late = time.monotonic() - started
-                    self._unsent = sum(1 for other in (due, *arrivals) if other <= late)
+                    self._line.extend(started + other for other in _until(late, itertools.chain((due,), arrivals)))
                     break
                 self._send(started + due)
-            # Whoever has been sent is waited for, as long as any request may take.
-            gevent.joinall(list(self._under_way), timeout=plan.timeout_seconds + 1)
+            self._finish()
         finally:
             timer.close()
             self._tell()
+
+    def _finish(self) -> None:
+        """Wait for the line as long as any request may take, and then for whoever has been sent: each has its own time."""
+        seconds = self.generator.plan.timeout_seconds
+        gevent.joinall(list(self._under_way), timeout=seconds)
+        self._closed = True
+        gevent.joinall(list(self._under_way), timeout=seconds + 1)
 
     def _sleep_until(self, timer: Timer, moment: float) -> None:
         """Sleep, in pieces of a second at most, so that whoever wants to stop is heard."""
@@ -72,6 +78,7 @@ class Pacer:
         if not self._free:
             if self._connections >= self._most:
                 self._line.append(due)
+                self._stood_in_line += 1
                 return
             self._free.append(self._make())
             self._connections += 1
@@ -82,13 +89,27 @@ class Pacer:
     def _ask(self, asker: Asker, due: float) -> None:
         """Send what is due, and what has waited for a connection meanwhile."""
         asker.ask(due)
-        while self._line and not self.generator.stopping:
+        while self._line and not self._closed and not self.generator.stopping:
             asker.ask(self._line.popleft())
         self._free.append(asker)
 
     def _tell(self) -> None:
-        """Report how far the pool of connections grew, and what never got one."""
+        """Note what has no answer yet, and what never got a connection: every arrival has a record in the end.
+
+        Report how far the pool of connections grew, and how many arrivals it was too small for.
+        """
+        self._closed = True
+        gevent.killall(list(self._under_way))
+        for due in self._line:
+            self._first.never_sent(due)
         facts = self.generator.recorder.facts
-        facts["connections_at_first"] = facts.get("connections_at_first", 0) + self._begun_with
-        facts["connections"] = facts.get("connections", 0) + self._connections
-        facts["never_sent"] = facts.get("never_sent", 0) + len(self._line) + self._unsent
+        for name, more in (
+            ("connections_at_first", self._begun_with), ("connections", self._connections),
+            ("stood_in_line", self._stood_in_line), ("never_sent", len(self._line)),
+        ):  # fmt: skip
+            facts[name] = facts.get(name, 0) + more
+
+
+def _until(moment: float, arrivals: Iterator[float]) -> Iterator[float]:
+    """Yield the arrivals until a moment: a plan may last for months, and nobody has been waiting for what comes then."""
+    return itertools.takewhile(lambda due: due <= moment, arrivals)

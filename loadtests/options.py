@@ -95,7 +95,7 @@ _HELP = {
     "steps": "how many steps up to the load there are",
     "duration": "seconds of load",
     "warm_up": "seconds before that, which do not count",
-    "timeout": "seconds after which no answer is a failure",
+    "timeout": "seconds after which no answer is a failure; of a search at most ten times its latency objective, or 1 s",
     "honour_retry_after": "wait as Retry-After says and ask again, up to three times, where the server refuses with 429",
     "processes": "processes that generate the load",
     "seed": "of arrivals and mixtures",

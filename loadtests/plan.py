@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from loadtests.shapes import Profile
 
-#: How a sample travels. gRPC joins them where the server speaks it.
+#: How a sample travels, by HTTP: the server has no gRPC.
 PAYLOADS = ("json", "binary", "content")
 
 #: The name of each in figures.

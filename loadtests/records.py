@@ -33,6 +33,8 @@ class Kind(enum.IntEnum):
     SERVER_ERROR = 7
     TIMEOUT = 8
     LOST = 9
+    #: It should have been sent, and the generator had no connection for it: no fault of the server's, and no answer.
+    NEVER_SENT = 10
 
 
 #: How people are told of each.
@@ -47,6 +49,7 @@ TOLD = {
     Kind.SERVER_ERROR: "another status from 500",
     Kind.TIMEOUT: "no answer in time",
     Kind.LOST: "connection refused or lost",
+    Kind.NEVER_SENT: "never sent",
 }
 
 #: The stages of `Server-Timing`, in milliseconds; NaN where the answer did not say.

@@ -1,7 +1,8 @@
 """A report as JSON: what was asked, what was found, where, and whether it is good. Everything else is made of it.
 
 Exit codes: 0 all is well; 1 answers were wrong or failed, or an objective was missed; 2 the test could not run; 3 the
-generator was saturated, so that nothing is known of the server; 130 Ctrl-C. The worst of several runs holds.
+generator was saturated, or had no connection free, so that nothing is known of the server; 130 Ctrl-C. The worst of several
+runs holds.
 """
 
 from datetime import UTC, datetime
@@ -65,12 +66,15 @@ def _verdict(load: Load, found: Json, judged: tuple[Judged, ...]) -> int:
         return INVALID
     if not totals["requests"] or load.stopped is not None:
         return BAD
+    if generator["never_sent"] and found["unexcused"]:
+        return BAD  # what was sent has failed, whatever the rest would have got
     if not all(one.kept for one in judged):
-        # A saturated generator is late itself: an objective that is missed then says nothing of the server.
-        return INVALID if generator["saturated"] else BAD
+        # A generator that is saturated, or has no connection free, is late itself: an objective that is missed then says
+        # nothing of the server.
+        return INVALID if generator["saturated"] or generator["stood_in_line"] else BAD
     if found["unexcused"]:
         return BAD
-    return INVALID if generator["saturated"] and load.plan.open_load else GOOD
+    return INVALID if (generator["saturated"] or generator["never_sent"]) and load.plan.open_load else GOOD
 
 
 def _remarks(load: Load, generator: Json, seen: figures.Window) -> list[str]:
@@ -87,6 +91,11 @@ def _remarks(load: Load, generator: Json, seen: figures.Window) -> list[str]:
         found.append(
             f"the generator was woken late: 5 % of the time by more than {generator['lag_p95_ms']:.3g} ms; "
             "others want the same cores, and latencies hold that"
+        )
+    if generator["stood_in_line"]:
+        found.append(
+            f"{generator['stood_in_line']:,} arrivals waited for one of {generator['connections'] or 0:,} connections: "
+            "their latencies are partly the generator's (`ulimit -n` more, or --processes)"
         )
     if load.plan.open_load and generator["never_sent"]:
         found.append(f"{generator['never_sent']:,} arrivals were never sent: no connection was free, or the generator late")

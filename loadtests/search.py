@@ -16,6 +16,7 @@ from typing import Any
 from loadtests import capacity, figures, process, report
 from loadtests.calibration import Speed, calibrate, drift
 from loadtests.capacity import Estimate, Trial
+from loadtests.descriptors import TooFew
 from loadtests.plan import Plan
 from loadtests.shapes import make
 from loadtests.slo import Objective, judge, latency_limit, unexcused
@@ -113,7 +114,12 @@ def find(
     near: process.Load | None = None
     while True:
         rate = capacity.next_rate(_telling(told), first)
-        one = load(_planned(plan, rate, budget, len(told)))
+        try:
+            one = load(_planned(plan, rate, budget, len(told)))
+        except TooFew as error:  # the first trial of all is an error, and the others have told something
+            if not told:
+                raise
+            return Found(told, None, f"the generator: {error}", speeds, near=near)
         interrupted = one.interrupted
         try:
             settle()
@@ -168,7 +174,7 @@ def _told(load: process.Load, rate: float, objectives: tuple[Objective, ...], *,
     room = 3 * math.sqrt(max(1, len(seen.records))) + _BEHIND * len(seen.records)
     stable = backlog - before <= room
     told_of = len(seen.records) > 0 and not unexcused(objectives, seen)
-    kept = told_of and stable and all(one.kept for one in judged)
+    kept = told_of and stable and not generator["never_sent"] and all(one.kept for one in judged)
     limit = latency_limit(objectives)
     late = limit is not None and (generator["lag_p95_ms"] or 0.0) > _LATE * limit * 1000
     server = load.metrics.to_json([traffic.model for traffic in load.plan.traffic], seen.start, seen.end)

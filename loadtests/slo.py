@@ -110,6 +110,8 @@ def parse(text: str) -> tuple[Objective, ...]:
     """Read objectives; raise SloError."""
     found = []
     for term in text.split(","):
+        if ";" in term or len(re.findall("[<>]", term)) > 1:
+            raise SloError(f"slo: expected a comma between terms, as p99<50ms,errors<0.1%; found {term.strip()!r}")
         match = _TERM.fullmatch(term)
         if match is None:
             raise SloError(f"slo: expected terms as p99<50ms, errors<0.1%, goodput>500; found {term.strip()!r}")
@@ -157,7 +159,8 @@ def unexcused(objectives: tuple[Objective, ...], seen: Window) -> float:
     if not seen.right.any():
         return 1.0
     spoken_of = {kind for one in objectives for kind in FAILURES.get(one.metric, ())}
-    others = [kind for kind in FAILURES["errors"] if kind not in spoken_of]
+    # What was never sent is nothing that the server has done: the verdict has its own word for it.
+    others = [kind for kind in FAILURES["errors"] if kind not in spoken_of and kind != Kind.NEVER_SENT]
     return seen.share(*others) if others else 0.0
 
 

@@ -55,7 +55,7 @@ def of_answers(totals: Json) -> str:
     """Return in a few words whether the answers were right."""
     count, failed = totals["requests"], totals["requests"] - totals["right"]
     if not count:
-        return "no request was sent"
+        return "no request of the measured time"
     return f"{count:,} requests, {failed:,} of them failed" if failed else f"all {count:,} answers were right"
 
 

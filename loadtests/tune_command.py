@@ -23,9 +23,11 @@ def tuned(asked: Options) -> report.Json:
     """Tune and return the report, with the proposal in it; raise CannotRun or RepositoryError."""
     repository = DEFAULT_REPOSITORY if asked.repository is None else Path(asked.repository)
     (model,) = names if len(names := list(weights(asked.model, "model"))) == 1 else _one_only(asked.model)
-    config = local_server.own_config(repository, model)
     versions = Repository(repository).versions(model)
-    has_manifest = bool(versions) and (repository / model / str(versions[-1]) / MANIFEST).is_file()
+    if not versions:
+        raise CannotRun(f"model: expected one with a version in {repository}, found {model!r}")
+    config = local_server.own_config(repository, model)
+    has_manifest = (repository / model / str(versions[-1]) / MANIFEST).is_file()
     first = tune.first_of(config, has_manifest=has_manifest)
     wanted = runs.objectives(asked)
     known: report.Json = {}

@@ -68,7 +68,7 @@ def test_the_page_holds_everything_and_escapes_it() -> None:
 
 def test_a_page_of_nothing_is_a_page() -> None:
     assert b"Load test of toy" in report_html.to_bytes(made(empty()))
-    assert list(terminal.lines(made(empty())))[-1] == "  no request was sent"
+    assert list(terminal.lines(made(empty())))[-1] == "  no request of the measured time"
 
 
 def test_junit_has_a_case_for_each_objective() -> None:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from loadtests.calibration import Speed
+from loadtests.descriptors import TooFew
 from loadtests.plan import Plan, Traffic
 from loadtests.process import Load
+from loadtests.report import INVALID, of_search
 from loadtests.search import Budget, Found, find
 from loadtests.shapes import make
 from loadtests.slo import parse
@@ -55,6 +57,20 @@ def test_a_server_that_never_keeps_it_is_no_endless_search() -> None:
     found = searched(lambda plan: served(plan, capacity=1e-6), first=1.0)
     assert not found.valid
     assert "no rate that was tried kept it" in found.told(SLO)
+
+
+def test_a_rate_without_descriptors_ends_the_search_and_its_trials_are_kept() -> None:
+    def limited(plan: Plan) -> Load:
+        if plan.profile.highest > 200:
+            raise TooFew("rate: expected more connections")
+        return served(plan)
+
+    found = searched(limited)
+    assert not found.valid
+    assert len(found.trials) == 2
+    assert of_search(found.valid, found.why) == INVALID
+    with pytest.raises(TooFew):
+        searched(limited, first=300.0)
 
 
 def test_ctrl_c_keeps_what_is_known() -> None:

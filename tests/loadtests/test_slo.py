@@ -88,6 +88,8 @@ def test_the_strictest_latency() -> None:
         ("errors<5ms", "slo: errors: expected a unit"),
         ("p99<1.2.3ms", "expected a number"),
         ("p99<50ms,", "slo: expected terms"),
+        ("p99<50ms;errors<1", "slo: expected a comma between terms"),
+        ("p99<50ms errors<1", "slo: expected a comma between terms"),
     ],
 )
 def test_what_cannot_be_read_is_named(text: str, told: str) -> None:

@@ -101,6 +101,17 @@ def test_a_config_that_is_none_is_an_error() -> None:
         tune.first_of("instances = ", has_manifest=True)
 
 
+def test_a_model_that_is_not_there_is_named_before_anything_is_tried(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "nobody", "--repository", str(tmp_path), "--slo", "p90<500ms"]
+    assert cli.main(["loadtest", "--tune", *words]) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "found 'nobody'" in said
+    assert "instances" not in said
+
+
 @pytest.mark.long
 def test_a_real_model_is_tuned_on_this_machine(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     toys.publish(tmp_path / "models")
