@@ -103,6 +103,8 @@ class Server(uvicorn.Server):
         if self._on_start is not None:
             await self._on_start()
         self._on_tick()  # others are to know that this process runs
+        if self._spread is not None:
+            self._spread.say(0)  # from the first moment, or others would take all that waits
         for listener in sockets or ():
             doorstep.open_to_all(listener)
             self._accept(listener)
