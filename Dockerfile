@@ -99,7 +99,7 @@ COPY --from=environment-torch /layer /
 # What is made stays in volumes; what libraries keep for themselves goes to /tmp, the one place besides that is written to.
 FROM dependencies-torch AS dependencies-train
 COPY --from=environment-train /layer /
-RUN install --directory --owner=10001 --group=10001 /work /work/checkpoints /work/models /work/runs
+RUN install --directory --owner=10001 --group=10001 /data /data/checkpoints /data/models /data/runs
 
 FROM dependencies-serve AS serve
 COPY --from=versions /models /models
@@ -166,10 +166,10 @@ ENV HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     SAMEWAY_HOST=0.0.0.0 \
     SAMEWAY_PORT=8000 \
-    SAMEWAY_REPOSITORY=/work/models
+    SAMEWAY_REPOSITORY=/data/models
 USER 10001:10001
-WORKDIR /work
-VOLUME ["/tmp", "/work/checkpoints", "/work/models", "/work/runs"]
+WORKDIR /data
+VOLUME ["/tmp", "/data/checkpoints", "/data/models", "/data/runs"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 # It does many things, and most of them end: whoever lets it serve asks for `python3 -m serving.healthcheck` himself.

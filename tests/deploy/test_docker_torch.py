@@ -24,7 +24,7 @@ FORMATS = ("onnx", "torchscript", "exported_program")
 @pytest.fixture(scope="module")
 def volumes() -> Iterator[dict[str, str]]:
     """Folder of the train image → a volume of its own, gone afterwards."""
-    made = {f"/work/{name}": f"sameway-test-{name}-{uuid.uuid4().hex[:8]}" for name in ("checkpoints", "models")}
+    made = {f"/data/{name}": f"sameway-test-{name}-{uuid.uuid4().hex[:8]}" for name in ("checkpoints", "models")}
     yield made
     for name in made.values():
         docker("volume", "rm", "--force", name)
@@ -44,7 +44,7 @@ def published(train_image: str, volumes: dict[str, str]) -> str:
     code, log = sameway(train_image, volumes, "export", "digits", "--formats", ",".join(FORMATS))
     assert code == 0, log
     assert "published digits/1 sha256:" in log
-    return volumes["/work/models"]
+    return volumes["/data/models"]
 
 
 def _right(container: Container) -> int:
@@ -62,8 +62,8 @@ def _right(container: Container) -> int:
 def test_what_was_trained_in_one_image_is_served_in_another(
     train_image: str, serve_torch_image: str, volumes: dict[str, str], published: str, format: str
 ) -> None:
-    configure = f"printf 'format = \"{format}\"\\n' >/work/models/digits/config.toml"
-    mounted = ("--volume", f"{published}:/work/models", "--entrypoint", "sh")
+    configure = f"printf 'format = \"{format}\"\\n' >/data/models/digits/config.toml"
+    mounted = ("--volume", f"{published}:/data/models", "--entrypoint", "sh")
     assert ended(train_image, *mounted, words=("-c", configure)) == (0, "")
     with running(serve_torch_image, "--volume", f"{published}:/models:ro") as container:
         container.ready()
