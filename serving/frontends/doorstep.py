@@ -20,7 +20,7 @@ import time
 BACKLOG = 2048
 #: How long a connection of our own may take, and how long all of it: then the listener is closed all the same.
 _CONNECT_SECONDS, _LONGEST_SECONDS = 0.05, 2.0
-_LOOK_SECONDS = 0.001
+_LOOK_MS = 1
 
 
 def open_to_all(listener: socket.socket) -> None:
@@ -54,9 +54,11 @@ def _take_the_last_place(listener: socket.socket, connections: list[socket.socke
     with socket.socket(listener.family) as own:
         own.setblocking(False)
         own.connect_ex(_way_to(listener))
+        connected = select.poll()  # select() fails from descriptor 1,024 on, which a busy server has
+        connected.register(own, select.POLLOUT)
         until = time.monotonic() + _CONNECT_SECONDS
         while time.monotonic() < until:
-            if select.select([], [own], [], _LOOK_SECONDS)[1]:
+            if connected.poll(_LOOK_MS):
                 if error := own.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                     raise OSError(error, "the listener cannot be reached")
                 return True

@@ -78,7 +78,9 @@ class Connection:
 
     def speaks_within(self, seconds: float) -> bool:
         """Wait so long for the server to say something, or to end the connection, and tell whether it has."""
-        return bool(select.select([self._socket], [], [], seconds)[0])
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def answer(self, *, head: bool = False) -> Answer:
         """Return the next answer; `head` for one that has no body whatever its headers say."""

@@ -164,8 +164,10 @@ def test_a_stop_answers_what_was_accepted_by_each_worker(repository: Path) -> No
         server.until(lambda: server.value("sameway_in_flight") == 7, "waiting")
         server.process.send_signal(signal.SIGTERM)
         server.until(lambda: refused(server), "closed")
-        waiting = [connection.socket for connection in connections]
-        assert not select.select(waiting, [], [], 0)[0], "no connection is taken any more that nobody will answer"
+        waiting = select.poll()
+        for connection in connections:
+            waiting.register(connection.socket, select.POLLIN)
+        assert not waiting.poll(0), "no connection is taken any more that nobody will answer"
         assert [connection.answer().status for connection in connections] == [200] * 7
         for connection in connections:
             connection.socket.close()
