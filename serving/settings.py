@@ -1,5 +1,6 @@
 """Settings of the server process, from flags and from the environment (`SAMEWAY_PORT=9000`); a flag wins."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -131,6 +132,22 @@ class Settings(BaseSettings):
     def open(self) -> bool:
         """Whether others than this machine's own may ask, and need no key for it."""
         return self.keys is None and self.host not in _LOOPBACK
+
+    # Before `_absent` in the file, which is after it in time: for those that may be absent, empty is no port.
+    @field_validator("port", "management_port", mode="before")
+    @classmethod
+    def _digits(cls, value: object) -> object:
+        # Stricter than pydantic, to which " 8000", "8_000" and "8000.0" are numbers: others read these variables too.
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,5}", value) is None:
+            raise ValueError("expected a port number in digits alone")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value:  # to a socket: every address
+            raise ValueError("expected an address to listen on, or 0.0.0.0 for all")
+        return value
 
     @field_validator(*OPTIONAL, mode="before")
     @classmethod
