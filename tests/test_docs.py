@@ -1,4 +1,8 @@
-"""Every command that the README and the docs show is run: here, in order, as a reader would type it, or by `.ci/run`."""
+"""Every command that the README and the docs show is run: here, in order, as a reader would type it, or by `.ci/run`.
+
+Each page twice: shortly, with what most pages begin with made once for all of them and loads of two seconds; and, among the
+long tests, to the letter.
+"""
 
 import os
 import re
@@ -12,6 +16,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +65,12 @@ RUN_ELSEWHERE = {
 
 #: Pages that change the tree itself: a reader's checkout, here a copy of it.
 IN_A_TREE = {"adding-a-model.md"}
+
+#: What many pages begin with. In an empty folder it makes the same every time.
+BEGINNING = ("sameway train digits --epochs 1", "sameway export digits")
+
+#: Loads, which take as long as they are told to.
+LOAD = re.compile(r"(?<=^sameway loadtest )(.*--duration) \d+")
 
 #: A block of commands, or a file that the page has its reader write: its name stands on the line before.
 BLOCK = re.compile(r"^(?:`(?P<file>[\w/]+\.py)`:\n\n)?```(?P<kind>sh|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -135,8 +147,28 @@ def wait_until_ready(port: int, server: "subprocess.Popen[bytes]", *, tls: bool)
     pytest.fail("the server did not become ready")
 
 
+@pytest.fixture(scope="session")
+def beginning(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Return a function: the folder that the first so many commands of BEGINNING leave, run once."""
+
+    @cache
+    def made(count: int) -> Path:
+        folder = tmp_path_factory.mktemp("beginning")
+        if count:
+            shutil.copytree(made(count - 1), folder, dirs_exist_ok=True)
+            run(BEGINNING[count - 1], port=0, management=0, folder=folder, variables={})
+        else:
+            (folder / "models").mkdir()
+        return folder
+
+    return made
+
+
+@pytest.mark.parametrize("to_the_letter", [False, pytest.param(True, marks=pytest.mark.long)], ids=["short", "full"])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_page_runs(
+    page: Path, to_the_letter: bool, beginning: Callable[[int], Path], tmp_path: Path
+) -> None:
     (tmp_path / "models").mkdir()
     environment = tree(tmp_path) if page.name in IN_A_TREE else None
     image, label = demo.held_out()  # what `make demo` leaves behind
@@ -146,6 +178,7 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
         port, management = probe.getsockname()[1], another.getsockname()[1]
     servers = []
     variables: dict[str, str] = {}
+    made: tuple[str, ...] = ()  # the commands so far that trained or exported
     try:
         for command in commands(page):
             if command in RUN_ELSEWHERE:
@@ -156,9 +189,15 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
                 file = command.removeprefix("write ")
                 (tmp_path / file).write_text(shown(page, file))
                 continue
+            if command.startswith(("sameway train ", "sameway tune ", "sameway export ", "sameway import ")):
+                made += (command,)
+                if not to_the_letter and made == BEGINNING[: len(made)]:
+                    shutil.copytree(beginning(len(made)), tmp_path, dirs_exist_ok=True)
+                    continue
             server = run(
-                command, port=port, management=management, folder=tmp_path, variables=variables, environment=environment
-            )
+                command if to_the_letter else LOAD.sub(r"\1 2", command),
+                port=port, management=management, folder=tmp_path, variables=variables, environment=environment,
+            )  # fmt: skip
             if server is not None:
                 servers.append(server)
     finally:
@@ -168,11 +207,22 @@ def test_every_command_of_the_page_runs(page: Path, tmp_path: Path) -> None:
         assert server.wait(timeout=30) == 0
 
 
-def test_the_workflow_that_the_docs_offer_runs(tmp_path: Path) -> None:
+def test_loads_are_shortened_and_nothing_else_is() -> None:
+    shown = [command for page in PAGES for command in commands(page)]
+    shortened = [command for command in shown if LOAD.sub(r"\1 2", command) != command]
+    assert len(shortened) >= 6
+    assert all(
+        LOAD.sub(r"\1 2", command).split("--duration 2") == re.split(r"--duration \d+", command) for command in shortened
+    )
+
+
+def test_the_workflow_that_the_docs_offer_runs(beginning: Callable[[int], Path], tmp_path: Path) -> None:
     workflow = yaml.safe_load((ROOT / "docs" / "github-actions-parity.yaml").read_text())
     steps = [step["run"] for step in workflow["jobs"]["export"]["steps"] if "run" in step]
     assert steps[0].startswith("python -m pip install -c constraints.txt ")  # what made this environment
-    for command in steps[1:]:
+    assert steps[1] == BEGINNING[0]
+    shutil.copytree(beginning(1), tmp_path, dirs_exist_ok=True)
+    for command in steps[2:]:
         run(command, port=0, management=0, folder=tmp_path, variables={})
     (kept,) = [step["with"]["path"] for step in workflow["jobs"]["export"]["steps"] if "upload" in step.get("uses", "")]
     assert sorted(path.name for path in (tmp_path / kept).iterdir()) == ["junit.xml", "report.html", "report.json"]
