@@ -1,7 +1,7 @@
 """Every command that the README and the docs show is run: here, in order, as a reader would type it, or by `.ci/run`.
 
-Each page twice: shortly, with what most pages begin with made once for all of them and loads of two seconds; and, among the
-long tests, to the letter.
+Each page twice: shortly, with what most pages begin with made once for all of them, torch imported once for what comes after
+it, and loads of two seconds; and, among the long tests, to the letter.
 """
 
 import os
@@ -25,6 +25,7 @@ import yaml
 
 import demo
 from models import spec
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,6 +73,9 @@ BEGINNING = ("sameway train digits --epochs 1", "sameway export digits")
 #: Loads, which take as long as they are told to.
 LOAD = re.compile(r"(?<=^sameway loadtest )(.*--duration) \d+")
 
+#: Subcommands that import torch first of all.
+WITH_TORCH = ("sameway train ", "sameway tune ", "sameway evaluate ", "sameway export ")
+
 #: A block of commands, or a file that the page has its reader write: its name stands on the line before.
 BLOCK = re.compile(r"^(?:`(?P<file>[\w/]+\.py)`:\n\n)?```(?P<kind>sh|python)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -111,14 +115,21 @@ def run(
     folder: Path,
     variables: dict[str, str],
     environment: dict[str, str] | None = None,
+    imported: bool = False,
 ) -> "subprocess.Popen[bytes] | None":
     """Run one command with our own `sameway` and ports; return the process of a server, which goes on.
 
-    `NAME=$(command)` keeps what the command prints, for the commands after it.
+    `NAME=$(command)` keeps what the command prints, for the commands after it. `imported`: if it needs torch, it may be run
+    by a process that has imported it.
     """
     assigned = re.fullmatch(r"(\w+)=\$\((.*)\)", command)
     given = string.Template(assigned[2] if assigned else command).safe_substitute(variables)
     words = shlex.split(given.replace("8000", str(port)).replace("9000", str(management)))
+    # Several devices are processes that begin with the command line of the first.
+    if imported and command.startswith(WITH_TORCH) and "--devices" not in words:
+        done = warm.run(words[1:], folder=folder, environment=environment, timeout=120)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return None
     if words[0] in ("sameway", "pytest", "python"):
         words[0] = str(Path(sys.executable).with_name(words[0]))
     if "serve" in words[:2]:
@@ -197,6 +208,7 @@ def test_every_command_of_the_page_runs(
             server = run(
                 command if to_the_letter else LOAD.sub(r"\1 2", command),
                 port=port, management=management, folder=tmp_path, variables=variables, environment=environment,
+                imported=not to_the_letter,
             )  # fmt: skip
             if server is not None:
                 servers.append(server)
@@ -223,7 +235,7 @@ def test_the_workflow_that_the_docs_offer_runs(beginning: Callable[[int], Path],
     assert steps[1] == BEGINNING[0]
     shutil.copytree(beginning(1), tmp_path, dirs_exist_ok=True)
     for command in steps[2:]:
-        run(command, port=0, management=0, folder=tmp_path, variables={})
+        run(command, port=0, management=0, folder=tmp_path, variables={}, imported=True)
     (kept,) = [step["with"]["path"] for step in workflow["jobs"]["export"]["steps"] if "upload" in step.get("uses", "")]
     assert sorted(path.name for path in (tmp_path / kept).iterdir()) == ["junit.xml", "report.html", "report.json"]
 
