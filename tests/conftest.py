@@ -4,12 +4,22 @@ import sys
 from functools import cache
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from models import quiet  # noqa: F401 - before any test imports ONNX Runtime
 
 settings.register_profile("sameway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sameway")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the pages of the docs, which take longest.
+
+    Of several processes one is given all of them, so that what they share is made once; and what is left at the end, for
+    whichever process has nothing to do, is small.
+    """
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
 
 
 def pytest_runtest_setup() -> None:
