@@ -28,7 +28,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from models.repository import MANIFEST, SIGNATURE, Repository, RepositoryError
 from models.signing import Signer, Trust
-from proofs.crafted import Canary, Package, Scene, packages
+from proofs.crafted import packages
+from proofs.crafted_contents import Canary
+from proofs.package import Package, Scene
 from serving.backends import exported_program
 from serving.backends.base import BackendError
 from serving.engine.finding import UnverifiedPolicy, open_version

@@ -7,72 +7,17 @@ Where signatures are required, every one of them must be refused before any pars
 """
 
 import base64
-import io
-import json
 import os
-import pickle
 import shutil
 import socket
-import struct
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-import onnx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.repository import sha256_of
 from models.signing import Signer
-from proofs import crafted_programs
-from tests import toys
-
-Json = dict[str, Any]  # Any: a manifest on its way to being wrong
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Where a package is made: the folder to spoil, its neighbours, and a file that only an attacker's code would make."""
-
-    folder: Path
-    outside: Path
-    canary: Path
-
-    @property
-    def manifest(self) -> Path:
-        """The manifest of the folder."""
-        return self.folder / "manifest.json"
-
-    def reseal(self, edit: Callable[[Json], object] = lambda _: None) -> None:
-        """Edit the manifest and make every checksum right again; what it names and is not there keeps its own."""
-        facts = json.loads(self.manifest.read_bytes())
-        for entry in (*facts["artifacts"], facts["golden"]):
-            file = self.folder / entry["file"]
-            entry["sha256"], entry["size_bytes"] = sha256_of(file), file.stat().st_size
-        edit(facts)
-        self.manifest.write_text(json.dumps(facts, indent=2))
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One crafted package, to be opened in each of these formats."""
-
-    name: str
-    make: Callable[[Scene], object]
-    without_signature: Literal["before", "unloaded", "harmless"] = "before"
-    formats: tuple[str, ...] = ("onnx", "torchscript")
-
-
-class Canary:
-    """What a pickle runs when it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self._path),)
+from proofs import crafted_contents
+from proofs.package import Json, Package, Scene
 
 
 def packages() -> list[Package]:
@@ -83,10 +28,7 @@ def packages() -> list[Package]:
         *_manifests(),
         *_exchanges(),
         *_signatures(),
-        *_external(),
-        *_pickles(),
-        *_archives(),
-        *_programs(),
+        *crafted_contents.packages(),
     ]
 
 
@@ -263,123 +205,3 @@ def _signatures() -> list[Package]:
     }
     found = [Package(f"signature: {name}", signed(make), "harmless") for name, make in makers.items()]
     return [*found, Package("signature: a link", linked, "harmless")]
-
-
-def _external(secret: str = "secret.bin") -> list[Package]:
-    """ONNX graphs whose weights lie elsewhere; their checksums are right."""
-
-    def outside(location: str, **more: str) -> Callable[[Scene], object]:
-        def edit(scene: Scene) -> None:
-            weights = toys.weights().tobytes()
-            for folder in (scene.outside, scene.folder):
-                (folder / secret).write_bytes(weights)
-            (scene.folder / "sub").symlink_to(scene.outside)
-            (scene.folder / "hard.bin").hardlink_to(scene.outside / secret)
-            model = toys.onnx_model()
-            tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
-            tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            place = location.replace("{outside}", str(scene.outside))
-            for key, value in {"location": place, "offset": "0", "length": str(len(weights)), **more}.items():
-                tensor.external_data.add(key=key, value=value)
-            (scene.folder / "model.onnx").write_bytes(model.SerializeToString())
-            scene.reseal()
-
-        return edit
-
-    makers = {
-        "beside the model": outside(secret),
-        "..": outside(f"../../../outside/{secret}"),
-        ".. from a device": outside(f"../..{'{outside}'}/{secret}"),
-        "absolute": outside(f"{'{outside}'}/{secret}"),
-        "through a linked folder": outside(f"sub/{secret}"),
-        "hard link": outside("hard.bin"),
-        "negative offset": outside(secret, offset="-8"),
-        "huge offset": outside(secret, offset=str(2**62)),
-        "huge length": outside(secret, length=str(2**62)),
-        "dunder key": outside(secret, __class__="x"),
-        "URL": outside("http://127.0.0.1:1/weights"),
-        "process's memory": outside("/proc/self/mem"),
-    }
-    return [Package(f"external data: {name}", make, "harmless") for name, make in makers.items()]
-
-
-def _pickles() -> list[Package]:
-    """Pickles in the places of models and samples; their checksums are right."""
-
-    def placed(name: str, data: Callable[[Scene], bytes]) -> Callable[[Scene], object]:
-        def edit(scene: Scene) -> None:
-            (scene.folder / name).write_bytes(data(scene))
-            scene.reseal()
-
-        return edit
-
-    def bare(scene: Scene) -> bytes:
-        return pickle.dumps(Canary(scene.canary))
-
-    def objects(scene: Scene) -> bytes:
-        file = io.BytesIO()
-        arrays = {"input:image": np.array([Canary(scene.canary)], object)}
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy types the names of its own options only
-        return file.getvalue()
-
-    def in_torchscript(scene: Scene) -> bytes:
-        file = io.BytesIO()
-        with zipfile.ZipFile(scene.folder / "model.pt") as honest, zipfile.ZipFile(file, "w") as made:
-            for member in honest.infolist():
-                spoilt = member.filename.endswith(("data.pkl", "constants.pkl"))
-                made.writestr(member.filename, bare(scene) if spoilt else honest.read(member))
-        return file.getvalue()
-
-    def other_model(scene: Scene) -> bytes:
-        return (scene.folder.parent.parent / "toy" / "2" / "model.pt").read_bytes()
-
-    makers = {
-        "as TorchScript": placed("model.pt", bare),
-        "inside TorchScript": placed("model.pt", in_torchscript),
-        "as ONNX": placed("model.onnx", bare),
-        "as golden sample": placed("golden.npz", bare),
-        "in an array of the golden sample": placed("golden.npz", objects),
-        "none, but a TorchScript with other weights": placed("model.pt", other_model),
-    }
-    return [Package(f"pickle: {name}", make, "harmless") for name, make in makers.items()]
-
-
-def _archives() -> list[Package]:
-    """Golden samples that are larger than they look; their checksums are right."""
-
-    def declared(scene: Scene) -> None:
-        path = scene.folder / "golden.npz"
-        data = bytearray(path.read_bytes())
-        entry = data.index(b"PK\x01\x02")
-        data[entry + 24 : entry + 28] = struct.pack("<I", 0xF000_0000)  # its size once inflated
-        path.write_bytes(data)
-        scene.reseal()
-
-    def header(scene: Scene) -> None:
-        array = io.BytesIO()
-        text = "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
-        array.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode())
-        with zipfile.ZipFile(scene.folder / "golden.npz", "w") as made:
-            made.writestr("input:image.npy", array.getvalue())
-        scene.reseal()
-
-    return [
-        Package("archive: declares 4 GB", declared),
-        Package("archive: an array of 8 TB", header, "harmless"),
-    ]
-
-
-def _programs() -> list[Package]:
-    """Exported programs in which something would run; their checksums are right."""
-
-    def crafted(craft: Callable[[crafted_programs.Records, Path], crafted_programs.Records]) -> Callable[[Scene], object]:
-        def edit(scene: Scene) -> None:
-            path = scene.folder / "model.pt2"
-            path.write_bytes(crafted_programs.archive(craft(crafted_programs.records_of(path), scene.canary)))
-            scene.reseal()
-
-        return edit
-
-    programs = crafted_programs.programs().items()
-    return [Package(f"program: {name}", crafted(craft), "unloaded", ("exported_program",)) for name, craft in programs]
