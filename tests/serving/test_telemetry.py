@@ -1,16 +1,12 @@
 """Spans: of a request that has ended, and those that a real collector gets from a real server."""
 
-import http.server
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -26,9 +22,9 @@ from serving.request import InferResponse, Timings
 from serving.settings import Settings
 from serving.telemetry import Telemetry, TelemetryError, from_environment
 from tests import toys
+from tests.serving.collector import Collector, values
 from tests.serving.desk import infer_body
 from tests.serving.live import request, serving
-from tests.serving.sessions import PATIENCE
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{PARENT}-01"
@@ -220,46 +216,6 @@ def test_without_the_extra_it_ends_with_2_and_says_what_to_install(
     shown = capsys.readouterr().err
     assert shown.startswith("sameway serve: telemetry needs the package 'opentelemetry")
     assert shown.endswith("pip install 'sameway[otel]'\n")
-
-
-class Collector:
-    """An OTLP/HTTP collector that keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        requests = self.requests
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                assert self.path == "/v1/traces"
-                requests.append(ExportTraceServiceRequest.FromString(body))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def spans(self) -> list[Span]:
-        resources = [resource for request in self.requests for resource in request.resource_spans]
-        return [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
-
-    def resource(self) -> dict[str, str]:
-        return values(self.requests[0].resource_spans[0].resource.attributes)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join(PATIENCE)
-        self._server.server_close()
-
-
-def values(attributes: "Iterator[KeyValue] | list[KeyValue]") -> dict[str, str]:  # the generated type is a list of its own
-    return {pair.key: pair.value.string_value or str(pair.value.int_value) for pair in attributes}
 
 
 @pytest.fixture
