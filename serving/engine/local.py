@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: Seconds a client should wait before it asks again for a model that is loading, or for another server of one that is
 #: unloading: most are done in less.
 _RETRY_SECONDS = 1
+#: What ending a version takes that has nothing to do, however little of the time for its requests is left.
+_FREE_SECONDS = 0.2
 
 
 class LocalEngine:
@@ -173,7 +175,7 @@ class LocalEngine:
         """Refuse new requests, finish accepted ones within the time, free sessions."""
         self.drain()
         served = self._life.close()
-        end = time.monotonic() + drain_seconds
+        end = time.monotonic() + max(_FREE_SECONDS, drain_seconds)
         for version in served:
             self._life.tell(version, State.UNLOADING, "the server is shutting down")
         for version in served:
