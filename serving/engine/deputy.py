@@ -2,8 +2,9 @@
 
 from concurrent.futures import Future
 
-from serving.engine.lifecycle import Lifecycle, Prepared
+from serving.engine.lifecycle import Lifecycle
 from serving.engine.link import Link, Message, error_to_json
+from serving.engine.opener import Prepared
 
 
 class Deputy:

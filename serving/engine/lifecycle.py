@@ -9,12 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from models.repository import Repository
 from serving.engine.base import ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
-from serving.engine.opener import Opener, ToldOpenings, opener_here, reason_of
+from serving.engine.opener import Opener, Prepared, ToldOpenings, opener_here, reason_of
 from serving.engine.served import Lenders
 from serving.engine.statuses import Statuses
 from serving.engine.table import ServedModel, Table
@@ -24,16 +23,6 @@ from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Versions of a model that are open and to be served, of those wanted; `opened` are the ones not served before."""
-
-    model: str
-    wanted: tuple[int, ...]
-    versions: Mapping[int, Version]
-    opened: tuple[Version, ...]
 
 
 #: Tells front ends in other processes, which ask for what they know of, which versions of a model are served from now on.
@@ -197,17 +186,10 @@ class Lifecycle:
 
     def _prepare(self, name: str, numbers: tuple[int, ...]) -> Prepared:
         """Open the versions that are not served already; none of them if one fails."""
-        versions: dict[int, Version] = {}
-        served = self.table.versions(name)
         try:
-            for number in numbers:
-                versions[number] = self._openings.open(name, number, served.get(number))
+            return self._openings.open_all(name, numbers, self.table.versions(name))
         except ModelNotReady as error:
-            for number, version in versions.items():
-                self._close_unused(number, version, served)
             raise self._stays(name, str(error)) from error
-        opened = tuple(version for number, version in versions.items() if version is not served.get(number))
-        return Prepared(name, numbers, versions, opened)
 
     def _commit(self, prepared: Prepared) -> None:
         """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""
@@ -254,9 +236,7 @@ class Lifecycle:
             self._announce(name, self.table.model(name))
 
     def _discard(self, prepared: Prepared) -> None:
-        served = self.table.versions(prepared.model)
-        for number, version in prepared.versions.items():
-            self._close_unused(number, version, served)
+        self._openings.discard(prepared, self.table.versions(prepared.model))
 
     def _unload(self, name: str) -> None:
         """Stop serving a model, finish what it accepted, and free it."""
@@ -274,14 +254,6 @@ class Lifecycle:
             self.status.forget_model(name)
         self._tell_all(name)
         log.info("event=unloaded model=%s", name)
-
-    def _close_unused(self, number: int, version: Version, served: Mapping[int, Version]) -> None:
-        """Close a version that was opened and is not going to be served."""
-        if served.get(number) is version:
-            return
-        version.close(drain_seconds=1.0)
-        if number not in served:
-            self.status.forget(version.identity.model, number)
 
     def _free(self, served: Version) -> None:
         """Finish what a version accepted, which takes at most its timeout, and free its sessions."""
