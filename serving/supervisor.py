@@ -126,9 +126,10 @@ class Supervisor:
         """Start a process. One that takes another's place opens its models before it takes connections."""
         role = self._roles[number]
         replaces = role in self._proven
-        served = agreement.served(self._readings.now().facts)
+        served = agreement.served(self._readings.now().facts) if replaces else {}
+        wanted = self._plane.wanted
         # What failed when the first workers loaded it, or was not there, is not served by one worker alone either.
-        successor = {model: versions for model, versions in self._plane.wanted.items() if versions and model in served}
+        lacking = {model for model, versions in wanted.items() if not versions or model not in served} if served else set()
         listeners = [listener.fileno() for listener in self._listeners] if role.listens else []
         counters = self._counters.descriptor
         if role.listens and not replaces:
@@ -142,7 +143,8 @@ class Supervisor:
                 listeners=listeners,
                 counters=counters,
                 replaces=replaces,
-                wanted=successor if replaces and served else self._plane.wanted,
+                wanted={model: versions for model, versions in wanted.items() if model not in lacking},
+                unopened={model: wanted[model] or () for model in lacking},
                 served=served,
             )
         except OSError as error:  # no memory, no process, no descriptor: there may be one later

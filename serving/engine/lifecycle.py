@@ -4,21 +4,23 @@ What is served changes in two steps: `prepare` opens what is wanted beside what 
 place, drains the old and frees it. Between the two nothing has happened yet that a failure would have to undo.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from models.repository import Repository
+from models.repository import Repository, RepositoryError
+from serving.engine import completeness
 from serving.engine.base import ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
 from serving.engine.opener import Opener, Prepared, ToldOpenings, opener_here, reason_of
 from serving.engine.served import Lenders
-from serving.engine.statuses import Statuses
+from serving.engine.statuses import ELSEWHERE, UNLOADED, Statuses
 from serving.engine.table import ServedModel, Table
 from serving.engine.version import Version
-from serving.engine.wanted import Wanted, published, require, wanted_versions, wanted_without
+from serving.engine.wanted import NOTHING, Unopened, Wanted, published, require, wanted_versions, wanted_without
 from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
@@ -69,21 +71,24 @@ class Lifecycle:
         """Announce what is served, before anything that was served instead is closed."""
         self._announce = announce
 
-    def load_all(self, wanted: Wanted | None = None) -> None:
+    def load_all(self, wanted: Wanted | None = None, unopened: Unopened = NOTHING) -> None:
         """Open the versions wanted, by default by every model's configuration; a model not among them stays unloaded.
 
-        A version that cannot be opened is not ready, says why, and leaves the others alone. Returns when all were tried.
+        A version that cannot be opened is not ready, says why, and leaves the others alone; one that is not to be opened
+        says so. Returns when all were tried.
         """
-        self._manager.submit(self._load_all, wanted).result()
+        self._manager.submit(self._load_all, wanted, unopened).result()
 
-    def _load_all(self, wanted: Wanted | None) -> None:
-        for name in self.status.names():
+    def _load_all(self, wanted: Wanted | None, unopened: Unopened) -> None:
+        for name in sorted({*self.status.names(), *(self._published() if wanted is None else wanted)}):
             if self._closed:
                 break
             if wanted is None or name in wanted:
                 self._load_first(name, None if wanted is None else wanted[name])
-            else:
-                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, "unloaded"))
+            elif name not in unopened:
+                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, UNLOADED))
+            if name in unopened:
+                self._leave_out(name, unopened[name] or (None,))
         # What the process before this one has counted of versions that are not there any more.
         self._metrics.keep({(one.name, one.version) for one in self.status.all()})
         self.loading = False
@@ -92,6 +97,21 @@ class Lifecycle:
         if not self.status.names():
             # What a volume that was not mounted looks like. It may be filled later, so it is no reason to end.
             log.warning("event=no_models repository=%r reason='no model in it; not ready'", str(self._repository.root))
+
+    def _published(self) -> list[str]:
+        """Return the models there are by now: one may have come since the states of all were begun."""
+        with contextlib.suppress(RepositoryError):
+            return self._repository.models() if self._only is None else []
+        return []
+
+    def _leave_out(self, name: str, numbers: Collection[int | None]) -> None:
+        """Say of versions that are wanted that they are not served here, where their states do not say why already."""
+        for number in numbers:
+            known = self.status.get(name, number)
+            if number in self.table.versions(name):
+                continue
+            if known is None or known.version != number or known.state is not State.UNAVAILABLE:
+                self.status.set(ModelStatus(name, number, State.UNAVAILABLE, ELSEWHERE))
 
     def load(self, model: str) -> "Future[None]":
         """Serve the versions that are wanted now, in the thread that manages."""
@@ -213,6 +233,8 @@ class Lifecycle:
             if status.version is not None and status.version not in prepared.wanted:
                 self.status.forget(name, status.version)
         self._tell_all(name)
+        if not self.loading:  # of each of many models it would be read anew what all of them say
+            completeness.note(self._metrics)
 
     def _serve(self, name: str, versions: Mapping[int, Version]) -> Mapping[int, Version]:
         """Let requests find these versions of a model and no others; return those that were found before."""
@@ -249,10 +271,11 @@ class Lifecycle:
             if status.version is not None:
                 self.status.forget(name, status.version)
         if published(self._repository, name):
-            self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
+            self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, UNLOADED))
         else:
             self.status.forget_model(name)
         self._tell_all(name)
+        completeness.note(self._metrics)
         log.info("event=unloaded model=%s", name)
 
     def _free(self, served: Version) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from models.repository import Repository, RepositoryError
 from serving.engine.finding import config_of
@@ -13,6 +14,9 @@ log = logging.getLogger(__name__)
 
 #: Model → the versions to be served; None where that is for whoever loads it to find out, and to say what is wrong with it.
 Wanted = Mapping[str, tuple[int, ...] | None]
+#: Model → versions that are wanted too, and that a process does not try to open, as others could not; none if unknown.
+Unopened = Mapping[str, tuple[int, ...]]
+NOTHING: Unopened = MappingProxyType({})
 
 
 def wanted_versions(repository: Repository, model: str) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.repository import Repository
 from serving.engine.base import State
 from serving.engine.lifecycle import Lifecycle
 from serving.engine.local import LocalEngine
@@ -179,8 +180,6 @@ def test_a_reload_that_fails_closes_what_it_had_opened(three: Path, load: Load) 
 
 
 def test_a_process_can_be_told_what_to_load(three: Path) -> None:
-    from models.repository import Repository
-
     toys.publish(three, "idle")
     engine = LocalEngine(Repository(three), Metrics())
     engine.load_all({"toy": (1, 2)})
@@ -192,6 +191,33 @@ def test_a_process_can_be_told_what_to_load(three: Path) -> None:
             ("idle", None): (State.UNAVAILABLE, "unloaded"),
         }
         assert engine.ready()
+    finally:
+        engine.close(drain_seconds=PATIENCE)
+
+
+def test_a_process_can_be_told_what_not_to_try(three: Path) -> None:
+    toys.publish(three, "late")
+    engine = LocalEngine(Repository(three), Metrics())
+    engine.load_all({"toy": (1, 2)}, {"toy": (2, 3), "late": (), "other": (7,)})
+    try:
+        found = {(status.name, status.version): (status.state, status.reason) for status in engine.index()}
+        elsewhere = (State.UNAVAILABLE, "another process of this server could not open it")
+        assert found == {
+            ("toy", 1): (State.READY, ""),
+            ("toy", 2): (State.READY, ""),
+            ("toy", 3): elsewhere,
+            ("late", None): elsewhere,
+        }
+    finally:
+        engine.close(drain_seconds=PATIENCE)
+
+
+def test_a_model_that_comes_before_loading_begins_is_loaded_too(three: Path) -> None:
+    engine = LocalEngine(Repository(three), Metrics())
+    toys.publish(three, "late")
+    engine.load_all()
+    try:
+        assert engine.ready("late")
     finally:
         engine.close(drain_seconds=PATIENCE)
 
