@@ -20,7 +20,7 @@ from serving.engine.served import Lenders
 from serving.engine.statuses import ELSEWHERE, UNLOADED, Statuses
 from serving.engine.table import ServedModel, Table
 from serving.engine.version import Version
-from serving.engine.wanted import NOTHING, Unopened, Wanted, published, require, wanted_versions, wanted_without
+from serving.engine.wanted import NOTHING, Unopened, Wanted, attempts, published, require, wanted_versions
 from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
@@ -170,23 +170,22 @@ class Lifecycle:
         """
         try:
             numbers = wanted_versions(self._repository, name) if wanted is None else wanted
+            for number, tried in attempts(self._repository, name, numbers, lambda: self.table.versions(name)):
+                if self._closed:
+                    return
+                self._open_first(name, number, tried)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other models are loaded all the same
             self._set_unwanted(name, error)
             self.failed(name)
+
+    def _open_first(self, name: str, number: int, tried: tuple[int, ...]) -> None:
+        """Serve a version beside those of its model that are served, if it can be opened."""
+        try:
+            version = self._openings.open(name, number, self.table.find(name, number))
+        except ModelNotReady:  # which is in its state, and in the log
+            self.failed(name)
             return
-        tried = numbers
-        while numbers:
-            for number in numbers:
-                if self._closed:
-                    return
-                try:
-                    version = self._openings.open(name, number, self.table.find(name, number))
-                except ModelNotReady:  # which is in its state, and in the log
-                    self.failed(name)
-                    continue
-                self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
-            numbers = wanted_without(self._repository, name, set(tried) - set(self.table.versions(name)), besides=tried)
-            tried = (*tried, *numbers)
+        self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
 
     def _load(self, name: str) -> None:
         """Serve the versions that are wanted now; those served stay if one of them cannot be opened."""
