@@ -19,7 +19,8 @@ from types import FrameType
 
 from models.repository import Repository
 from serving import child as children
-from serving.child import ENGINE, FRONTEND, WORKER, Child, Role
+from serving.block_bytes import Facts
+from serving.child import ENGINE, FRONTEND, Child, Role
 from serving.control_plane import ControlPlane, Operation
 from serving.counters import Counters
 from serving.engine import agreement
@@ -29,6 +30,7 @@ from serving.engine.wanted import wanted_of_all, wanted_versions
 from serving.engine.watch import Watch
 from serving.errors import ServingError
 from serving.readings import Readings
+from serving.reconciler import Reconciler
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Supervisor:
         self._listeners = listeners
         self._repository = Repository(settings.repository)
         #: What each process is for, by its number.
-        self._roles = _roles(settings)
+        self._roles = children.roles(settings)
         self._counters = Counters.shared(len(self._roles))
         self._readings = Readings(self._counters)
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -68,6 +70,7 @@ class Supervisor:
             lambda model: wanted_versions(self._repository, model),
             self._loaded,
         )
+        self._reconciler = Reconciler(self._plane, self._told)
         #: Process → when its successor is to be started (monotonic).
         self._due: dict[int, float] = {}
         self._failures = dict.fromkeys(self._roles, 0)
@@ -127,9 +130,7 @@ class Supervisor:
         role = self._roles[number]
         replaces = role in self._proven
         served = agreement.served(self._readings.now().facts) if replaces else {}
-        wanted = self._plane.wanted
-        # What failed when the first workers loaded it, or was not there, is not served by one worker alone either.
-        lacking = {model for model, versions in wanted.items() if not versions or model not in served} if served else set()
+        wanted, unopened = self._plane.successor(served)
         listeners = [listener.fileno() for listener in self._listeners] if role.listens else []
         counters = self._counters.descriptor
         if role.listens and not replaces:
@@ -143,8 +144,8 @@ class Supervisor:
                 listeners=listeners,
                 counters=counters,
                 replaces=replaces,
-                wanted={model: versions for model, versions in wanted.items() if model not in lacking},
-                unopened={model: wanted[model] or () for model in lacking},
+                wanted=wanted,
+                unopened=unopened,
                 served=served,
             )
         except OSError as error:  # no memory, no process, no descriptor: there may be one later
@@ -179,10 +180,10 @@ class Supervisor:
             if child.role.opens_models:
                 self._loaded[child.number] = child.link.send
                 self._plane.ended_loading()
-                self._load_anew(agreement.differing(self._readings.now().facts))
+                self._reconciler.suspect()
             return
         if message["say"] == "differs":
-            self._load_anew(message["models"])
+            self._reconciler.load_anew(message["models"])
             return
         if message["say"] == "done":
             self._plane.done(child.number, message)
@@ -194,11 +195,9 @@ class Supervisor:
 
         self._plane.ask(Operation(message["what"], message["model"], answer))
 
-    def _load_anew(self, models: Sequence[str]) -> None:
-        """What was read from the disk is not what others have read: they open it anew, all of them, or go on as they are."""
-        for model in models:
-            log.warning("event=workers_differ model=%s", model)
-            self._manage("load", model)
+    def _told(self) -> dict[int, Sequence[Facts]]:
+        """Return what each process says of its versions that has loaded them."""
+        return {number: facts for number, facts in self._readings.now().facts.items() if number in self._loaded}
 
     def _ended(self, child: Child) -> None:
         """Let another process take the place of one that has ended, unless the server is stopping."""
@@ -242,6 +241,7 @@ class Supervisor:
             if not (self._roles[number].opens_models and self._plane.may_be_missed):
                 self._start(number)
         self._check_operation(now)
+        self._reconciler.look()
         if now - self._ticked > _PAUSE_SECONDS:
             self._resumed = now  # this process was stopped too, and so its workers had no time to say anything
         self._ticked = now
@@ -287,13 +287,6 @@ class Supervisor:
             for child in self._children.values():
                 child.process.send_signal(signal.SIGTERM)
                 self._stop_at = time.monotonic() + self._settings.drain_seconds + _EXIT_GRACE_SECONDS
-
-
-def _roles(settings: Settings) -> dict[int, Role]:
-    """Return the processes that a server consists of: the engine first, which takes longest to start."""
-    if settings.frontends:
-        return {0: ENGINE, **dict.fromkeys(range(1, settings.frontends + 1), FRONTEND)}
-    return dict.fromkeys(range(settings.workers), WORKER)
 
 
 def _kill(child: Child, reason: str) -> None:

@@ -97,7 +97,7 @@ def _differing(engine: LocalEngine, served: Mapping[str, Mapping[str, str]]) -> 
     return [
         model
         for model, versions in served.items()
-        if any(engine.opened_from(model, int(version)) != identity for version, identity in versions.items())
+        if engine.opened_from(model) != {int(version): identity for version, identity in versions.items()}
     ]
 
 

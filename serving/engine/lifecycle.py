@@ -123,10 +123,13 @@ class Lifecycle:
         self.known(model)
         return self._manager.submit(self._unload, model)
 
-    def prepare(self, model: str, versions: tuple[int, ...]) -> "Future[Prepared]":
-        """Open versions of a model beside those served; the future fails with ModelNotReady if one cannot be opened."""
+    def prepare(self, model: str, versions: tuple[int, ...], unopened: tuple[int, ...] = ()) -> "Future[Prepared]":
+        """Open versions of a model beside those served; the future fails with ModelNotReady if one cannot be opened.
+
+        `unopened` are wanted too, and will not be served, as not every process can open them.
+        """
         self.known(model)
-        return self._manager.submit(self._prepare, model, versions)
+        return self._manager.submit(self._prepare, model, versions, unopened)
 
     def commit(self, prepared: Prepared) -> "Future[None]":
         """Serve what was prepared, drain what was served instead, and free it."""
@@ -203,10 +206,10 @@ class Lifecycle:
             self.status.set(ModelStatus(name, None, State.UNAVAILABLE, reason))
         return reason
 
-    def _prepare(self, name: str, numbers: tuple[int, ...]) -> Prepared:
+    def _prepare(self, name: str, numbers: tuple[int, ...], unopened: tuple[int, ...] = ()) -> Prepared:
         """Open the versions that are not served already; none of them if one fails."""
         try:
-            return self._openings.open_all(name, numbers, self.table.versions(name))
+            return self._openings.open_all(name, numbers, self.table.versions(name), unopened=unopened)
         except ModelNotReady as error:
             raise self._stays(name, str(error)) from error
 
@@ -231,6 +234,7 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None and status.version not in prepared.wanted:
                 self.status.forget(name, status.version)
+        self._leave_out(name, prepared.unopened)
         self._tell_all(name)
         if not self.loading:  # of each of many models it would be read anew what all of them say
             completeness.note(self._metrics)

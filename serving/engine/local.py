@@ -132,10 +132,9 @@ class LocalEngine:
         """Tell whether this is a model of the repository."""
         return self._life.status.knows(model)
 
-    def opened_from(self, model: str, version: int) -> str | None:
-        """Return what a served version was opened from and how (see ServedVersion), None where it is not served."""
-        served = self._life.table.find(model, version)
-        return None if served is None else served.opened_from
+    def opened_from(self, model: str) -> dict[int, str]:
+        """Return what each served version of a model was opened from and how (see ServedVersion)."""
+        return {number: version.opened_from for number, version in self._life.table.versions(model).items()}
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.

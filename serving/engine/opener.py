@@ -27,12 +27,16 @@ Opener = Callable[[str, int, Version | None], Version]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Versions of a model that are open and to be served, of those wanted; `opened` are the ones not served before."""
+    """Versions of a model that are open and to be served, of those wanted; `opened` are the ones not served before.
+
+    Those wanted that are not here have a state that says why: they could not be opened, or (`unopened`) not everywhere.
+    """
 
     model: str
     wanted: tuple[int, ...]
     versions: Mapping[int, Version]
     opened: tuple[Version, ...]
+    unopened: tuple[int, ...] = ()
 
 
 class NotOpened(Exception):
@@ -95,7 +99,9 @@ class ToldOpenings:
         )  # fmt: skip
         return opened
 
-    def open_all(self, name: str, numbers: tuple[int, ...], served: Mapping[int, Version]) -> Prepared:
+    def open_all(
+        self, name: str, numbers: tuple[int, ...], served: Mapping[int, Version], *, unopened: tuple[int, ...] = ()
+    ) -> Prepared:
         """Open the versions of a model that are not served already; none of them if one fails: raise ModelNotReady."""
         versions: dict[int, Version] = {}
         try:
@@ -105,7 +111,7 @@ class ToldOpenings:
             self._close_unused(versions, served)
             raise
         opened = tuple(version for number, version in versions.items() if version is not served.get(number))
-        return Prepared(name, numbers, versions, opened)
+        return Prepared(name, (*numbers, *unopened), versions, opened, unopened)
 
     def discard(self, prepared: Prepared, served: Mapping[int, Version]) -> None:
         """Close what was prepared and is not served."""

@@ -234,6 +234,18 @@ def test_a_process_can_be_told_what_to_load(three: Path) -> None:
         engine.close(drain_seconds=PATIENCE)
 
 
+def test_what_is_wanted_and_served_nowhere_as_others_cannot_open_it_says_so(three: Path, load: Load) -> None:
+    engine = load(three)
+    prepared = life(engine).prepare("toy", (2,), (3, 4)).result(PATIENCE)
+    life(engine).commit(prepared).result(PATIENCE)
+    assert states(engine) == {2: State.READY, 3: State.UNAVAILABLE, 4: State.UNAVAILABLE}
+    assert says(engine, None) == 1
+    with pytest.raises(ModelNotReady, match="another process of this server could not open it"):
+        says(engine, 3)
+    engine.management.load("toy").result(PATIENCE)
+    assert states(engine) == {3: State.READY}
+
+
 def test_a_process_can_be_told_what_not_to_try(three: Path) -> None:
     toys.publish(three, "late")
     engine = LocalEngine(Repository(three), Metrics())
