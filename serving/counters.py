@@ -122,6 +122,10 @@ class Counters:
         """Say that the process which is about to write a region takes connections before it has loaded."""
         floats(self._part(number), 0, HEADER_BYTES)[_LOADING] = 1.0
 
+    def expect_no_more(self, number: int) -> None:
+        """Say that it could not be started."""
+        floats(self._part(number), 0, HEADER_BYTES)[_LOADING] = 0.0
+
     def leave(self, number: int, *, cpu_seconds: float = 0.0) -> None:
         """Say that the process of a region has ended, after so much processor time; what it counted stays."""
         header = floats(self._part(number), 0, HEADER_BYTES)

@@ -65,6 +65,10 @@ class Supervisor:
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._children: dict[int, Child] = {}
         self._loaded: dict[int, Callable[..., object]] = {}
+        # Before it is listed what is wanted: a model that comes in between is a change, if it is not loaded at the start.
+        self._watch: Watch | None = None
+        if seconds := settings.watch_seconds:
+            self._watch = Watch(self._repository, self, models=settings.models, seconds=seconds)
         self._plane = ControlPlane(
             wanted_of_all(self._repository, settings.models),
             lambda model: wanted_versions(self._repository, model),
@@ -85,12 +89,8 @@ class Supervisor:
         """Serve until a signal has come and every process has ended; return the exit code."""
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, self._on_signal)
-        watch = None
-        if self._settings.watch_seconds:
-            watch = Watch(
-                self._repository, self, models=self._settings.models, seconds=self._settings.watch_seconds
-            )  # begins to compare with what is there before the first process loads
-            watch.start()
+        if self._watch is not None:
+            self._watch.start()
         for number in self._roles:
             self._start(number)
         while self._stop_at is None or self._children:
@@ -100,8 +100,8 @@ class Supervisor:
                 self._tick()
             except Exception:  # whatever it is, the others answer on; without their supervisor they would end
                 log.exception("event=supervisor_fault")
-        if watch is not None:
-            watch.stop()
+        if self._watch is not None:
+            self._watch.stop()
         log.info("event=stopped")
         return self._code
 
@@ -150,6 +150,7 @@ class Supervisor:
             )
         except OSError as error:  # no memory, no process, no descriptor: there may be one later
             log.error("event=%s_not_started %s=%d reason=%r", role.name, role.name, number, str(error))
+            self._counters.expect_no_more(number)  # the others are ready without it
             self._due[number] = time.monotonic() + _LONGEST_DELAY_SECONDS / 6
             return
         self._due.pop(number, None)
@@ -209,13 +210,16 @@ class Supervisor:
             self._plane.ended(number)
         elif role.opens_models:
             self._plane.ended_loading()
+        lived = time.monotonic() - child.started
         if self._stop_at is not None:
             # One that had not loaded yet was not listening to signals either.
             self._code = self._code or int(child.loaded and code != 0)
+            as_told = code == 0 or (code == -signal.SIGTERM and not child.loaded)
+            if not as_told:
+                log.error("event=%s_ended %s exit_code=%d lived_seconds=%.1f stopping=true", role.name, child, code, lived)
             self._stop_engine()
             return
         self._counters.replace(number)
-        lived = time.monotonic() - child.started
         short = lived < _SHORT_LIFE_SECONDS
         self._failures[number] = self._failures[number] + 1 if short else 0
         if role not in self._proven and self._failures[number] >= _HOPELESS_STARTS:

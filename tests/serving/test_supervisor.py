@@ -12,9 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serving import child
+from serving.engine.wanted import Wanted, wanted_of_all
+from serving.settings import Settings
+from serving.supervisor import Supervisor
 from tests import toys
 from tests.serving.desk import infer_body
 from tests.serving.live import ROOT, LiveServer, request, serving
@@ -176,6 +181,50 @@ def test_a_stop_answers_what_was_accepted_by_each_worker(repository: Path) -> No
         assert server.wait() == 0
     finally:
         server.kill()
+
+
+def test_a_process_that_is_killed_while_the_server_stops_is_named_in_the_log(repository: Path) -> None:
+    server = start(repository, "--drain-delay-seconds", "30")
+    try:
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.ask("GET", "/v2/health/ready").status == 503, "stopping")
+        os.kill(workers(server)[1], signal.SIGKILL)
+        server.until(lambda: any("event=worker_ended worker=1 exit_code=-9" in line for line in server.log), "said")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 1
+        assert [line for line in server.log if "worker_ended worker=0" in line] == []
+    finally:
+        server.kill()
+
+
+def test_a_process_that_cannot_be_started_keeps_nobody_from_being_ready(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(Settings(repository=repository, workers=2), [])
+    expected: list[bool] = []
+
+    def no_memory(*_: object, **__: object) -> None:
+        expected.append(supervisor._counters.is_loading(1))
+        raise OSError("no memory")
+
+    monkeypatch.setattr(child, "start", no_memory)
+    supervisor._start(1)
+    assert expected == [True]
+    assert not supervisor._counters.is_loading(1)
+
+
+def test_a_model_that_comes_while_the_server_begins_is_a_change_to_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*words: Any) -> Wanted:  # Any: what the real one takes
+        found = wanted_of_all(*words)
+        toys.publish(repository, "late")
+        return found
+
+    monkeypatch.setattr("serving.supervisor.wanted_of_all", meanwhile)
+    watch = Supervisor(Settings(repository=repository, workers=2, watch_seconds=60), [])._watch
+    assert watch is not None
+    assert (watch.step(), watch.step()) == ([], ["late"])
 
 
 _CANNOT_START = """
