@@ -35,6 +35,12 @@ def of_each(told: Mapping[int, Sequence[Facts]]) -> dict[int, dict[str, dict[int
     found: dict[int, dict[str, dict[int, str]]] = {process: {} for process in told}
     for process, facts in told.items():
         for one in facts:
-            if one["version"] and one.get("state") == State.READY:
+            if one["version"] and _is_open(one):
                 found[process].setdefault(one["model"], {})[int(one["version"])] = one.get("identity", "")
     return found
+
+
+def _is_open(facts: Facts) -> bool:
+    """Tell whether a version is served, be it that a batch hangs in it: whoever follows that process is to serve it too."""
+    state = facts.get("state")
+    return state == State.READY or (state == State.UNAVAILABLE and facts.get("vouched") is not None)
