@@ -58,7 +58,11 @@ def test_a_request_that_never_comes_to_its_end_is_told_503_when_the_time_is_over
 ) -> None:
     flags = ("--frontend", frontend, "--drain-seconds", "1")
     log = tmp_path / "access.log"
-    with serving(root, *flags, "--access-log", "text", stdout=log) as server, server.connect() as connection, server.connect() as behind:
+    with (
+        serving(root, *flags, "--access-log", "text", stdout=log) as server,
+        server.connect() as connection,
+        server.connect() as behind,
+    ):
         chunked = b"POST /v2/models/toy/infer HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"
         connection.send(REQUEST[:length] or chunked)
         behind.send(REQUEST + REQUEST[:length])  # a second one on a connection that waited for nothing when it came
