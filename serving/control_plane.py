@@ -7,11 +7,12 @@ and none while a worker is still loading, so that each worker is in the same sta
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from models.repository import RepositoryError
 from serving.engine.link import Message, error_from_json
+from serving.engine.wanted import Unopened, Wanted
 from serving.errors import ModelNotReady, ServingError
 from serving.model_config import ConfigError
 
@@ -23,12 +24,16 @@ Workers = Mapping[int, Callable[..., object]]
 
 @dataclass(slots=True)
 class Operation:
-    """A load or an unload that somebody wants. `answer` is called once, with the error if it came to nothing."""
+    """A load or an unload that somebody wants, or to serve certain versions of a model that is wanted.
+
+    `answer` is called once, with the error if it came to nothing. `unopened` are versions that are wanted too.
+    """
 
     what: str
     model: str
     answer: Callable[[ServingError | None], None]
     versions: tuple[int, ...] = ()
+    unopened: tuple[int, ...] = ()
     #: prepare, then commit or discard; or unload.
     step: str = ""
     number: int = 0
@@ -46,6 +51,8 @@ class ControlPlane:
     ) -> None:
         #: What a worker that starts now has to load.
         self.wanted = dict(wanted)
+        #: What it leaves out of what is wanted, as not every worker can open it.
+        self.unopened: dict[str, tuple[int, ...]] = {}
         self._versions_of = versions_of
         #: Those that have loaded, kept by the supervisor.
         self._workers = workers
@@ -59,6 +66,19 @@ class ControlPlane:
         """Whether a worker that started now, and loaded what is wanted now, could miss what the others then commit."""
         return self._now is not None and self._now.step == "prepare" and self._now.error is None
 
+    @property
+    def idle(self) -> bool:
+        """Whether every worker has loaded, and none is told anything."""
+        return self._now is None and not self._loading
+
+    def successor(self, served: Collection[str]) -> tuple[Wanted, Unopened]:
+        """Return what a worker that starts now has to load, and what is wanted and left out; `served` others serve."""
+        if not served:
+            return self.wanted, self.unopened
+        # What failed when the first workers loaded it, or was not there, is not served by one worker alone either.
+        lacking = {model: versions or () for model, versions in self.wanted.items() if not versions or model not in served}
+        return {model: self.wanted[model] for model in self.wanted if model not in lacking}, {**self.unopened, **lacking}
+
     def awaited(self) -> frozenset[int]:
         """Return the workers whose answer an operation waits for."""
         return frozenset() if self._now is None else frozenset(self._now.waits_for)
@@ -66,6 +86,11 @@ class ControlPlane:
     def ask(self, operation: Operation) -> None:
         """Do this once it is its turn."""
         self._waiting.append(operation)
+        self._next()
+
+    def follow_up(self, operation: Operation) -> None:
+        """Do this before all that waits for its turn, which may undo it."""
+        self._waiting.appendleft(operation)
         self._next()
 
     def began_loading(self) -> None:
@@ -102,7 +127,7 @@ class ControlPlane:
             return
         if now.step == "prepare":
             if now.error is None:
-                self.wanted[now.model] = now.versions
+                self._want(now)
             self._tell("commit" if now.error is None else "discard")
             return
         self._end(now)
@@ -124,7 +149,11 @@ class ControlPlane:
         self._now = now = self._waiting.popleft()
         if now.what == "unload":
             self.wanted.pop(now.model, None)
+            self.unopened.pop(now.model, None)
             self._tell("unload", model=now.model)
+            return
+        if now.what == "serve":
+            self._tell("prepare", model=now.model, versions=now.versions, unopened=now.unopened)
             return
         try:
             now.versions = self._versions_of(now.model)
@@ -138,7 +167,7 @@ class ControlPlane:
                 send(do="count_failure", id=next(self._numbers), model=now.model)
             self._end(now)
             return
-        self._tell("prepare", model=now.model, versions=now.versions)
+        self._tell("prepare", model=now.model, versions=now.versions, unopened=())
 
     def _tell(self, step: str, **facts: object) -> None:
         """Tell every worker the next step of the operation."""
@@ -150,8 +179,15 @@ class ControlPlane:
             send(do=step, id=now.number, **facts)
         if not now.waits_for:  # nobody is there: whoever comes loads what is wanted
             if step == "prepare":
-                self.wanted[now.model] = now.versions
+                self._want(now)
             self._end(now)
+
+    def _want(self, now: Operation) -> None:
+        """Let whoever starts from now on load what all have prepared."""
+        self.wanted[now.model] = now.versions
+        self.unopened.pop(now.model, None)
+        if now.unopened:
+            self.unopened[now.model] = now.unopened
 
     def _end(self, now: Operation) -> None:
         self._now = None

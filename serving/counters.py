@@ -26,9 +26,9 @@ _REGION_BYTES = HEADER_BYTES + BLOCKS * BLOCK_BYTES
 
 # The numbers of a region's header. That of moves is odd while counts move from one block to another; that of connections
 # is one more than are open, of `most`, and 0 where the process takes none; that of loading is 1 while one is expected that
-# has yet to load. The last three are of the processes that have had the region: how many ended, their processor time in
-# seconds, and how many of them ended without being told to.
-_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS, _MOST, _LOADING, _ENDED, _ENDED_CPU, _REPLACED = range(10)
+# has yet to load. The last four are of all processes that have had the region: how many ended, their processor time in
+# seconds, how many of them ended without being told to; and 1 once one of them has found the server complete.
+_PID, _HEARTBEAT, _USED, _MOVES, _CONNECTIONS, _MOST, _LOADING, _ENDED, _ENDED_CPU, _REPLACED, _COMPLETE = range(11)
 
 
 class OutOfBlocks(Exception):
@@ -122,6 +122,10 @@ class Counters:
         """Say that the process which is about to write a region takes connections before it has loaded."""
         floats(self._part(number), 0, HEADER_BYTES)[_LOADING] = 1.0
 
+    def expect_no_more(self, number: int) -> None:
+        """Say that it could not be started."""
+        floats(self._part(number), 0, HEADER_BYTES)[_LOADING] = 0.0
+
     def leave(self, number: int, *, cpu_seconds: float = 0.0) -> None:
         """Say that the process of a region has ended, after so much processor time; what it counted stays."""
         header = floats(self._part(number), 0, HEADER_BYTES)
@@ -143,6 +147,10 @@ class Counters:
     def replaced(self) -> int:
         """Return how many processes have ended without being told to."""
         return int(self._sum(_REPLACED))
+
+    def was_complete(self) -> bool:
+        """Tell whether any process has ever found the server complete."""
+        return self._sum(_COMPLETE) > 0
 
     def _sum(self, place: int) -> float:
         return sum(floats(self._part(number), 0, HEADER_BYTES)[place] for number in range(self.regions))
@@ -200,6 +208,10 @@ class Region:
     def loaded(self) -> None:
         """Say that this process has loaded what it is to load."""
         self._header[_LOADING] = 0.0
+
+    def complete(self) -> None:
+        """Say that the server is complete; it stays said when this process has ended."""
+        self._header[_COMPLETE] = 1.0
 
     def beat(self, now: float) -> None:
         """Say that the event loop runs."""

@@ -127,6 +127,14 @@ class Metrics:
         """Tell whether a process of this server takes connections, or soon will, and has not loaded yet."""
         return any(self.counters.is_loading(number) for number in range(self.counters.regions))
 
+    def complete(self) -> None:
+        """Say, for all processes and those after them, that the server is complete: see engine/completeness.py."""
+        self._region.complete()
+
+    def was_complete(self) -> bool:
+        """Tell whether the server has ever been complete."""
+        return self.counters.was_complete()
+
     def somebody_is_silent(self, seconds: float) -> bool:
         """Tell whether the event loop of a process that is there has not run for so long."""
         latest = time.monotonic() - seconds

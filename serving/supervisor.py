@@ -19,7 +19,8 @@ from types import FrameType
 
 from models.repository import Repository
 from serving import child as children
-from serving.child import ENGINE, FRONTEND, WORKER, Child, Role
+from serving.block_bytes import Facts
+from serving.child import ENGINE, FRONTEND, Child, Role
 from serving.control_plane import ControlPlane, Operation
 from serving.counters import Counters
 from serving.engine import agreement
@@ -29,6 +30,7 @@ from serving.engine.wanted import wanted_of_all, wanted_versions
 from serving.engine.watch import Watch
 from serving.errors import ServingError
 from serving.readings import Readings
+from serving.reconciler import Reconciler
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,17 +59,22 @@ class Supervisor:
         self._listeners = listeners
         self._repository = Repository(settings.repository)
         #: What each process is for, by its number.
-        self._roles = _roles(settings)
+        self._roles = children.roles(settings)
         self._counters = Counters.shared(len(self._roles))
         self._readings = Readings(self._counters)
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._children: dict[int, Child] = {}
         self._loaded: dict[int, Callable[..., object]] = {}
+        # Before it is listed what is wanted: a model that comes in between is a change, if it is not loaded at the start.
+        self._watch: Watch | None = None
+        if seconds := settings.watch_seconds:
+            self._watch = Watch(self._repository, self, models=settings.models, seconds=seconds)
         self._plane = ControlPlane(
             wanted_of_all(self._repository, settings.models),
             lambda model: wanted_versions(self._repository, model),
             self._loaded,
         )
+        self._reconciler = Reconciler(self._plane, self._told)
         #: Process → when its successor is to be started (monotonic).
         self._due: dict[int, float] = {}
         self._failures = dict.fromkeys(self._roles, 0)
@@ -82,12 +89,8 @@ class Supervisor:
         """Serve until a signal has come and every process has ended; return the exit code."""
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, self._on_signal)
-        watch = None
-        if self._settings.watch_seconds:
-            watch = Watch(
-                self._repository, self, models=self._settings.models, seconds=self._settings.watch_seconds
-            )  # begins to compare with what is there before the first process loads
-            watch.start()
+        if self._watch is not None:
+            self._watch.start()
         for number in self._roles:
             self._start(number)
         while self._stop_at is None or self._children:
@@ -97,8 +100,8 @@ class Supervisor:
                 self._tick()
             except Exception:  # whatever it is, the others answer on; without their supervisor they would end
                 log.exception("event=supervisor_fault")
-        if watch is not None:
-            watch.stop()
+        if self._watch is not None:
+            self._watch.stop()
         log.info("event=stopped")
         return self._code
 
@@ -126,9 +129,8 @@ class Supervisor:
         """Start a process. One that takes another's place opens its models before it takes connections."""
         role = self._roles[number]
         replaces = role in self._proven
-        served = agreement.served(self._readings.now().facts)
-        # What failed when the first workers loaded it, or was not there, is not served by one worker alone either.
-        successor = {model: versions for model, versions in self._plane.wanted.items() if versions and model in served}
+        served = agreement.served(self._readings.now().facts) if replaces else {}
+        wanted, unopened = self._plane.successor(served)
         listeners = [listener.fileno() for listener in self._listeners] if role.listens else []
         counters = self._counters.descriptor
         if role.listens and not replaces:
@@ -142,11 +144,13 @@ class Supervisor:
                 listeners=listeners,
                 counters=counters,
                 replaces=replaces,
-                wanted=successor if replaces and served else self._plane.wanted,
+                wanted=wanted,
+                unopened=unopened,
                 served=served,
             )
         except OSError as error:  # no memory, no process, no descriptor: there may be one later
             log.error("event=%s_not_started %s=%d reason=%r", role.name, role.name, number, str(error))
+            self._counters.expect_no_more(number)  # the others are ready without it
             self._due[number] = time.monotonic() + _LONGEST_DELAY_SECONDS / 6
             return
         self._due.pop(number, None)
@@ -177,10 +181,10 @@ class Supervisor:
             if child.role.opens_models:
                 self._loaded[child.number] = child.link.send
                 self._plane.ended_loading()
-                self._load_anew(agreement.differing(self._readings.now().facts))
+                self._reconciler.suspect()
             return
         if message["say"] == "differs":
-            self._load_anew(message["models"])
+            self._reconciler.load_anew(message["models"])
             return
         if message["say"] == "done":
             self._plane.done(child.number, message)
@@ -192,11 +196,9 @@ class Supervisor:
 
         self._plane.ask(Operation(message["what"], message["model"], answer))
 
-    def _load_anew(self, models: Sequence[str]) -> None:
-        """What was read from the disk is not what others have read: they open it anew, all of them, or go on as they are."""
-        for model in models:
-            log.warning("event=workers_differ model=%s", model)
-            self._manage("load", model)
+    def _told(self) -> dict[int, Sequence[Facts]]:
+        """Return what each process says of its versions that has loaded them."""
+        return {number: facts for number, facts in self._readings.now().facts.items() if number in self._loaded}
 
     def _ended(self, child: Child) -> None:
         """Let another process take the place of one that has ended, unless the server is stopping."""
@@ -208,13 +210,16 @@ class Supervisor:
             self._plane.ended(number)
         elif role.opens_models:
             self._plane.ended_loading()
+        lived = time.monotonic() - child.started
         if self._stop_at is not None:
             # One that had not loaded yet was not listening to signals either.
             self._code = self._code or int(child.loaded and code != 0)
+            as_told = code == 0 or (code == -signal.SIGTERM and not child.loaded)
+            if not as_told:
+                log.error("event=%s_ended %s exit_code=%d lived_seconds=%.1f stopping=true", role.name, child, code, lived)
             self._stop_engine()
             return
         self._counters.replace(number)
-        lived = time.monotonic() - child.started
         short = lived < _SHORT_LIFE_SECONDS
         self._failures[number] = self._failures[number] + 1 if short else 0
         if role not in self._proven and self._failures[number] >= _HOPELESS_STARTS:
@@ -240,6 +245,7 @@ class Supervisor:
             if not (self._roles[number].opens_models and self._plane.may_be_missed):
                 self._start(number)
         self._check_operation(now)
+        self._reconciler.look()
         if now - self._ticked > _PAUSE_SECONDS:
             self._resumed = now  # this process was stopped too, and so its workers had no time to say anything
         self._ticked = now
@@ -285,13 +291,6 @@ class Supervisor:
             for child in self._children.values():
                 child.process.send_signal(signal.SIGTERM)
                 self._stop_at = time.monotonic() + self._settings.drain_seconds + _EXIT_GRACE_SECONDS
-
-
-def _roles(settings: Settings) -> dict[int, Role]:
-    """Return the processes that a server consists of: the engine first, which takes longest to start."""
-    if settings.frontends:
-        return {0: ENGINE, **dict.fromkeys(range(1, settings.frontends + 1), FRONTEND)}
-    return dict.fromkeys(range(settings.workers), WORKER)
 
 
 def _kill(child: Child, reason: str) -> None:

@@ -18,7 +18,7 @@ from serving.engine.delegate import Delegate
 from serving.engine.deputy import Deputy
 from serving.engine.link import Link
 from serving.engine.local import LocalEngine
-from serving.engine.wanted import Wanted
+from serving.engine.wanted import Unopened, Wanted
 from serving.keys import KeysError
 from serving.metrics import Metrics
 from serving.observers import ObserverError
@@ -56,15 +56,16 @@ def main(words: Sequence[str]) -> int:
         log.error("event=cannot_start reason=%r", str(error))
         return CANNOT_FOLLOW
     wanted = {name: None if versions is None else tuple(versions) for name, versions in facts["wanted"].items()}
+    unopened = {name: tuple(versions) for name, versions in facts["unopened"].items()}
 
     def begin() -> None:
         if not facts["replaces"]:
-            wired.engine.load_all(wanted)
+            wired.engine.load_all(wanted, unopened)
         delegate.start()
 
     if facts["replaces"]:
         # Others answer meanwhile. It listens once it can do what they do, so that its clients never notice that it is new.
-        _load(wired, wanted)
+        _load(wired, wanted, unopened)
         if differing := _differing(wired.engine, facts["served"]):
             log.error("event=cannot_follow models=%s", ",".join(differing))
             link.send(say="differs", models=differing)
@@ -82,9 +83,9 @@ def main(words: Sequence[str]) -> int:
     )
 
 
-def _load(wired: Wired[LocalEngine], wanted: Wanted) -> None:
+def _load(wired: Wired[LocalEngine], wanted: Wanted, unopened: Unopened) -> None:
     """Open what is wanted, and meanwhile let the supervisor see that this process runs."""
-    loading = threading.Thread(target=wired.engine.load_all, args=(wanted,), name="load", daemon=True)
+    loading = threading.Thread(target=wired.engine.load_all, args=(wanted, unopened), name="load", daemon=True)
     loading.start()
     while loading.is_alive():
         wired.metrics.beat()
@@ -96,7 +97,7 @@ def _differing(engine: LocalEngine, served: Mapping[str, Mapping[str, str]]) -> 
     return [
         model
         for model, versions in served.items()
-        if any(engine.opened_from(model, int(version)) != identity for version, identity in versions.items())
+        if engine.opened_from(model) != {int(version): identity for version, identity in versions.items()}
     ]
 
 

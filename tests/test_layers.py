@@ -52,6 +52,7 @@ LAYERS = (
         "health",
         "healthcheck",
         "control_plane",
+        "reconciler",
         "observers",
         "settings",
         "new_key",

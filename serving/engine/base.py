@@ -130,6 +130,10 @@ class Engine(Protocol):
         """Tell whether a model can answer; for None, whether this server should be sent requests."""
         ...
 
+    def was_complete(self) -> bool:
+        """Tell whether every version wanted of every model has been served by this server at the same time, ever."""
+        ...
+
     def alive(self) -> bool:
         """Tell whether every instance makes progress. Where one does not, only a new process helps."""
         ...

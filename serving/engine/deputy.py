@@ -2,8 +2,9 @@
 
 from concurrent.futures import Future
 
-from serving.engine.lifecycle import Lifecycle, Prepared
+from serving.engine.lifecycle import Lifecycle
 from serving.engine.link import Link, Message, error_to_json
+from serving.engine.opener import Prepared
 
 
 class Deputy:
@@ -29,7 +30,8 @@ class Deputy:
 
         try:
             if message["do"] == "prepare":
-                self._life.prepare(message["model"], tuple(message["versions"])).add_done_callback(prepared)
+                versions, unopened = tuple(message["versions"]), tuple(message["unopened"])
+                self._life.prepare(message["model"], versions, unopened).add_done_callback(prepared)
             elif message["do"] == "unload":
                 self._life.unload(message["model"]).add_done_callback(done)
             elif message["do"] == "count_failure":  # the supervisor could not tell which versions are wanted

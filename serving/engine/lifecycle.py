@@ -4,36 +4,27 @@ What is served changes in two steps: `prepare` opens what is wanted beside what 
 place, drains the old and frees it. Between the two nothing has happened yet that a failure would have to undo.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
-from models.repository import Repository
+from models.repository import Repository, RepositoryError
+from serving.engine import completeness
 from serving.engine.base import ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
-from serving.engine.opener import Opener, ToldOpenings, opener_here, reason_of
+from serving.engine.opener import Opener, Prepared, ToldOpenings, opener_here, reason_of
 from serving.engine.served import Lenders
-from serving.engine.statuses import Statuses
+from serving.engine.statuses import ELSEWHERE, UNLOADED, Statuses
 from serving.engine.table import ServedModel, Table
 from serving.engine.version import Version
-from serving.engine.wanted import Wanted, published, require, wanted_versions, wanted_without
+from serving.engine.wanted import NOTHING, Unopened, Wanted, attempts, published, require, wanted_versions
 from serving.errors import ModelNotReady
 from serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Versions of a model that are open and to be served, of those wanted; `opened` are the ones not served before."""
-
-    model: str
-    wanted: tuple[int, ...]
-    versions: Mapping[int, Version]
-    opened: tuple[Version, ...]
 
 
 #: Tells front ends in other processes, which ask for what they know of, which versions of a model are served from now on.
@@ -80,21 +71,24 @@ class Lifecycle:
         """Announce what is served, before anything that was served instead is closed."""
         self._announce = announce
 
-    def load_all(self, wanted: Wanted | None = None) -> None:
+    def load_all(self, wanted: Wanted | None = None, unopened: Unopened = NOTHING) -> None:
         """Open the versions wanted, by default by every model's configuration; a model not among them stays unloaded.
 
-        A version that cannot be opened is not ready, says why, and leaves the others alone. Returns when all were tried.
+        A version that cannot be opened is not ready, says why, and leaves the others alone; one that is not to be opened
+        says so. Returns when all were tried.
         """
-        self._manager.submit(self._load_all, wanted).result()
+        self._manager.submit(self._load_all, wanted, unopened).result()
 
-    def _load_all(self, wanted: Wanted | None) -> None:
-        for name in self.status.names():
+    def _load_all(self, wanted: Wanted | None, unopened: Unopened) -> None:
+        for name in sorted({*self.status.names(), *(self._published() if wanted is None else wanted)}):
             if self._closed:
                 break
             if wanted is None or name in wanted:
                 self._load_first(name, None if wanted is None else wanted[name])
-            else:
-                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, "unloaded"))
+            elif name not in unopened:
+                self.status.set(ModelStatus(name, None, State.UNAVAILABLE, UNLOADED))
+            if name in unopened:
+                self._leave_out(name, unopened[name] or (None,))
         # What the process before this one has counted of versions that are not there any more.
         self._metrics.keep({(one.name, one.version) for one in self.status.all()})
         self.loading = False
@@ -103,6 +97,21 @@ class Lifecycle:
         if not self.status.names():
             # What a volume that was not mounted looks like. It may be filled later, so it is no reason to end.
             log.warning("event=no_models repository=%r reason='no model in it; not ready'", str(self._repository.root))
+
+    def _published(self) -> list[str]:
+        """Return the models there are by now: one may have come since the states of all were begun."""
+        with contextlib.suppress(RepositoryError):
+            return self._repository.models() if self._only is None else []
+        return []
+
+    def _leave_out(self, name: str, numbers: Collection[int | None]) -> None:
+        """Say of versions that are wanted that they are not served here, where their states do not say why already."""
+        for number in numbers:
+            known = self.status.get(name, number)
+            if number in self.table.versions(name):
+                continue
+            if known is None or known.version != number or known.state is not State.UNAVAILABLE:
+                self.status.set(ModelStatus(name, number, State.UNAVAILABLE, ELSEWHERE))
 
     def load(self, model: str) -> "Future[None]":
         """Serve the versions that are wanted now, in the thread that manages."""
@@ -114,10 +123,13 @@ class Lifecycle:
         self.known(model)
         return self._manager.submit(self._unload, model)
 
-    def prepare(self, model: str, versions: tuple[int, ...]) -> "Future[Prepared]":
-        """Open versions of a model beside those served; the future fails with ModelNotReady if one cannot be opened."""
+    def prepare(self, model: str, versions: tuple[int, ...], unopened: tuple[int, ...] = ()) -> "Future[Prepared]":
+        """Open versions of a model beside those served; the future fails with ModelNotReady if one cannot be opened.
+
+        `unopened` are wanted too, and will not be served, as not every process can open them.
+        """
         self.known(model)
-        return self._manager.submit(self._prepare, model, versions)
+        return self._manager.submit(self._prepare, model, versions, unopened)
 
     def commit(self, prepared: Prepared) -> "Future[None]":
         """Serve what was prepared, drain what was served instead, and free it."""
@@ -161,23 +173,22 @@ class Lifecycle:
         """
         try:
             numbers = wanted_versions(self._repository, name) if wanted is None else wanted
+            for number, tried in attempts(self._repository, name, numbers, lambda: self.table.versions(name)):
+                if self._closed:
+                    return
+                self._open_first(name, number, tried)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other models are loaded all the same
             self._set_unwanted(name, error)
             self.failed(name)
+
+    def _open_first(self, name: str, number: int, tried: tuple[int, ...]) -> None:
+        """Serve a version beside those of its model that are served, if it can be opened."""
+        try:
+            version = self._openings.open(name, number, self.table.find(name, number))
+        except ModelNotReady:  # which is in its state, and in the log
+            self.failed(name)
             return
-        tried = numbers
-        while numbers:
-            for number in numbers:
-                if self._closed:
-                    return
-                try:
-                    version = self._openings.open(name, number, self.table.find(name, number))
-                except ModelNotReady:  # which is in its state, and in the log
-                    self.failed(name)
-                    continue
-                self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
-            numbers = wanted_without(self._repository, name, set(tried) - set(self.table.versions(name)), besides=tried)
-            tried = (*tried, *numbers)
+        self._commit(Prepared(name, tried, {**self.table.versions(name), number: version}, (version,)))
 
     def _load(self, name: str) -> None:
         """Serve the versions that are wanted now; those served stay if one of them cannot be opened."""
@@ -195,19 +206,12 @@ class Lifecycle:
             self.status.set(ModelStatus(name, None, State.UNAVAILABLE, reason))
         return reason
 
-    def _prepare(self, name: str, numbers: tuple[int, ...]) -> Prepared:
+    def _prepare(self, name: str, numbers: tuple[int, ...], unopened: tuple[int, ...] = ()) -> Prepared:
         """Open the versions that are not served already; none of them if one fails."""
-        versions: dict[int, Version] = {}
-        served = self.table.versions(name)
         try:
-            for number in numbers:
-                versions[number] = self._openings.open(name, number, served.get(number))
+            return self._openings.open_all(name, numbers, self.table.versions(name), unopened=unopened)
         except ModelNotReady as error:
-            for number, version in versions.items():
-                self._close_unused(number, version, served)
             raise self._stays(name, str(error)) from error
-        opened = tuple(version for number, version in versions.items() if version is not served.get(number))
-        return Prepared(name, numbers, versions, opened)
 
     def _commit(self, prepared: Prepared) -> None:
         """Let requests find the versions prepared and no others of the model, and free what nobody can find any more."""
@@ -230,7 +234,10 @@ class Lifecycle:
         for status in self.status.of(name):
             if status.version is not None and status.version not in prepared.wanted:
                 self.status.forget(name, status.version)
+        self._leave_out(name, prepared.unopened)
         self._tell_all(name)
+        if not self.loading:  # of each of many models it would be read anew what all of them say
+            completeness.note(self._metrics)
 
     def _serve(self, name: str, versions: Mapping[int, Version]) -> Mapping[int, Version]:
         """Let requests find these versions of a model and no others; return those that were found before."""
@@ -254,9 +261,7 @@ class Lifecycle:
             self._announce(name, self.table.model(name))
 
     def _discard(self, prepared: Prepared) -> None:
-        served = self.table.versions(prepared.model)
-        for number, version in prepared.versions.items():
-            self._close_unused(number, version, served)
+        self._openings.discard(prepared, self.table.versions(prepared.model))
 
     def _unload(self, name: str) -> None:
         """Stop serving a model, finish what it accepted, and free it."""
@@ -269,19 +274,12 @@ class Lifecycle:
             if status.version is not None:
                 self.status.forget(name, status.version)
         if published(self._repository, name):
-            self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, "unloaded"))
+            self.status.set(ModelStatus(name, max(versions, default=None), State.UNAVAILABLE, UNLOADED))
         else:
             self.status.forget_model(name)
         self._tell_all(name)
+        completeness.note(self._metrics)
         log.info("event=unloaded model=%s", name)
-
-    def _close_unused(self, number: int, version: Version, served: Mapping[int, Version]) -> None:
-        """Close a version that was opened and is not going to be served."""
-        if served.get(number) is version:
-            return
-        version.close(drain_seconds=1.0)
-        if number not in served:
-            self.status.forget(version.identity.model, number)
 
     def _free(self, served: Version) -> None:
         """Finish what a version accepted, which takes at most its timeout, and free its sessions."""

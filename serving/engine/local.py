@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from models.repository import Repository
 from models.tensors import SignatureError, Tensors
+from serving.engine import completeness
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata, ModelStatus, State
 from serving.engine.finding import UnverifiedPolicy
@@ -14,7 +15,7 @@ from serving.engine.lifecycle import Lifecycle
 from serving.engine.opener import Opener
 from serving.engine.statistics import ModelStatistics, statistics_of
 from serving.engine.version import Version
-from serving.engine.wanted import Wanted
+from serving.engine.wanted import NOTHING, Unopened, Wanted
 from serving.errors import InvalidInput, ModelNotReady
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 #: Seconds a client should wait before it asks again for a model that is loading, or for another server of one that is
 #: unloading: most are done in less.
 _RETRY_SECONDS = 1
+#: What ending a version takes that has nothing to do, however little of the time for its requests is left.
+_FREE_SECONDS = 0.2
 
 
 class LocalEngine:
@@ -59,10 +62,14 @@ class LocalEngine:
         self.management = self._life
         self._draining = False
 
-    def load_all(self, wanted: Wanted | None = None) -> None:
-        """Open what is wanted, by default by every model's configuration; the server is ready when this has ended."""
-        self._life.load_all(wanted)
+    def load_all(self, wanted: Wanted | None = None, unopened: Unopened = NOTHING) -> None:
+        """Open what is wanted, by default by every model's configuration; the server is ready when this has ended.
+
+        `unopened` is wanted as well, and not tried here.
+        """
+        self._life.load_all(wanted, unopened)
         self._metrics.loaded()
+        completeness.note(self._metrics)
 
     def lend(self, soon: Callable[[Callable[[], None]], object]) -> None:
         """Let this thread compute what is cheap of the requests it submits."""
@@ -127,10 +134,9 @@ class LocalEngine:
         """Tell whether this is a model of the repository."""
         return self._life.status.knows(model)
 
-    def opened_from(self, model: str, version: int) -> str | None:
-        """Return what a served version was opened from and how (see ServedVersion), None where it is not served."""
-        served = self._life.table.find(model, version)
-        return None if served is None else served.opened_from
+    def opened_from(self, model: str) -> dict[int, str]:
+        """Return what each served version of a model was opened from and how (see ServedVersion)."""
+        return {number: version.opened_from for number, version in self._life.table.versions(model).items()}
 
     def ready(self, model: str | None = None, version: int | None = None) -> bool:
         """Tell whether a model can answer; for None, whether loading has ended, some model is ready, and nobody drains.
@@ -146,6 +152,10 @@ class LocalEngine:
         except ModelNotReady:
             return False
         return not self._draining
+
+    def was_complete(self) -> bool:
+        """Tell whether every version wanted of every model has been served at the same time, in all processes, ever."""
+        return self._metrics.was_complete()
 
     def alive(self) -> bool:
         """Tell whether every instance makes progress."""
@@ -173,7 +183,7 @@ class LocalEngine:
         """Refuse new requests, finish accepted ones within the time, free sessions."""
         self.drain()
         served = self._life.close()
-        end = time.monotonic() + drain_seconds
+        end = time.monotonic() + max(_FREE_SECONDS, drain_seconds)
         for version in served:
             self._life.tell(version, State.UNLOADING, "the server is shutting down")
         for version in served:
@@ -206,3 +216,4 @@ class LocalEngine:
         event = "instance_hangs" if hangs else "instance_goes_on"
         log.log(level, "event=%s model=%s version=%d", event, served.identity.model, served.identity.version)
         self._life.tell(served, State.UNAVAILABLE if hangs else State.READY, served.hangs or served.remark)
+        completeness.note(self._metrics)

@@ -1,8 +1,9 @@
-"""Opening one version, and telling of it: its state while it is opened, the log, and why it could not be."""
+"""Opening versions, and telling of it: their states while they are opened, the log, and why one could not be."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from models.repository import Repository, RepositoryError
 from serving import model_config
@@ -22,6 +23,20 @@ log = logging.getLogger(__name__)
 
 #: Opens a version by its model's name and its number, given the one that is served, which it returns if nothing has changed.
 Opener = Callable[[str, int, Version | None], Version]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Versions of a model that are open and to be served, of those wanted; `opened` are the ones not served before.
+
+    Those wanted that are not here have a state that says why: they could not be opened, or (`unopened`) not everywhere.
+    """
+
+    model: str
+    wanted: tuple[int, ...]
+    versions: Mapping[int, Version]
+    opened: tuple[Version, ...]
+    unopened: tuple[int, ...] = ()
 
 
 class NotOpened(Exception):
@@ -83,6 +98,32 @@ class ToldOpenings:
             "golden" if opened.identity.verified else "none", opened.metadata.batching, time.monotonic() - started,
         )  # fmt: skip
         return opened
+
+    def open_all(
+        self, name: str, numbers: tuple[int, ...], served: Mapping[int, Version], *, unopened: tuple[int, ...] = ()
+    ) -> Prepared:
+        """Open the versions of a model that are not served already; none of them if one fails: raise ModelNotReady."""
+        versions: dict[int, Version] = {}
+        try:
+            for number in numbers:
+                versions[number] = self.open(name, number, served.get(number))
+        except ModelNotReady:
+            self._close_unused(versions, served)
+            raise
+        opened = tuple(version for number, version in versions.items() if version is not served.get(number))
+        return Prepared(name, (*numbers, *unopened), versions, opened, unopened)
+
+    def discard(self, prepared: Prepared, served: Mapping[int, Version]) -> None:
+        """Close what was prepared and is not served."""
+        self._close_unused(prepared.versions, served)
+
+    def _close_unused(self, versions: Mapping[int, Version], served: Mapping[int, Version]) -> None:
+        for number, version in versions.items():
+            if served.get(number) is version:
+                continue
+            version.close(drain_seconds=1.0)
+            if number not in served:
+                self._status.forget(version.identity.model, number)
 
     def stop(self) -> None:
         """Open nothing any more."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from models.tensors import SignatureError, Tensors
 from serving.counters import OutOfBlocks
-from serving.engine import messages
+from serving.engine import completeness, messages
 from serving.engine.answer import Answer
 from serving.engine.base import ModelMetadata, ModelStatus
 from serving.engine.channel import Channel
@@ -160,6 +160,10 @@ class RemoteEngine:
             return False
         return not self._draining
 
+    def was_complete(self) -> bool:
+        """Tell whether every version wanted of every model has been served at the same time, ever."""
+        return self._metrics.was_complete()
+
     def alive(self) -> bool:
         """Tell whether every instance makes progress; an engine's process that has ended is replaced, so that one does."""
         return self._mirror.alive and not self._metrics.somebody_is_silent(_SILENT_SECONDS)
@@ -279,6 +283,7 @@ class RemoteEngine:
         elif kind == Kind.WHOLE:
             mirror.whole = True
             self._metrics.loaded()
+            completeness.note(self._metrics)
             self._mirror = mirror
             self._why_not = _GONE
             self._whole.set()

@@ -11,6 +11,11 @@ from serving.metrics import Metrics
 #: Where processes differ, a version is in the first of these states that one of them has: ready means ready everywhere.
 _FIRST = (State.UNAVAILABLE, State.LOADING, State.UNLOADING, State.READY)
 
+#: The reason of a model of which nothing is wanted: it was unloaded on request, or nobody has asked for it yet.
+UNLOADED = "unloaded"
+#: The reason of a version that a process did not try to open, as another one could not.
+ELSEWHERE = "another process of this server could not open it"
+
 #: Seconds a client should wait before it asks again for a model that is loading, or for another server of one that is
 #: unloading: most are done in less.
 _RETRY_SECONDS = 1
@@ -124,5 +129,6 @@ def merged(told: Mapping[int, Sequence[Facts]]) -> list[ModelStatus]:
         found = reports[key]
         if len(found) < serving:
             found = [*found, ModelStatus(*key, State.LOADING, "a process has not opened it yet")]
-        index.append(min(found, key=lambda status: _FIRST.index(status.state)))
+        # Of two that cannot serve it, the one that knows why is heard.
+        index.append(min(found, key=lambda status: (_FIRST.index(status.state), status.reason == ELSEWHERE)))
     return index

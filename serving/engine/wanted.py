@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 
 from models.repository import Repository, RepositoryError
 from serving.engine.finding import config_of
@@ -13,6 +14,13 @@ log = logging.getLogger(__name__)
 
 #: Model → the versions to be served; None where that is for whoever loads it to find out, and to say what is wrong with it.
 Wanted = Mapping[str, tuple[int, ...] | None]
+#: Model → versions that are wanted too, and that a process does not try to open, as others could not; none if unknown.
+Unopened = Mapping[str, tuple[int, ...]]
+NOTHING: Unopened = MappingProxyType({})
+
+#: So many older versions of a model are tried at most in place of those that cannot be opened. Each may take all the time
+#: that an opening may, and the models after it wait; where so many fail in a row, it is rarely the version's fault.
+STAND_INS = 3
 
 
 def wanted_versions(repository: Repository, model: str) -> tuple[int, ...]:
@@ -23,22 +31,37 @@ def wanted_versions(repository: Repository, model: str) -> tuple[int, ...]:
     return config_of(repository, model).versions.choose(published)
 
 
-def wanted_without(
-    repository: Repository, model: str, failed: Collection[int], *, besides: Collection[int]
-) -> tuple[int, ...]:
-    """Return the versions that would be wanted, besides those known, if some that failed had not been published.
+def attempts(
+    repository: Repository, model: str, wanted: tuple[int, ...], served: Callable[[], Collection[int]]
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield the versions to be opened where nothing is served yet, each with all that are tried.
 
-    With `latest` there are such; where a configuration names versions, no other one may stand in for them.
+    They are those wanted, then, the newest first, older ones in place of those that `served` does not name by then; a
+    few of them and no more.
     """
-    if not failed:
-        return ()
+    tried = wanted
+    for number in wanted:
+        yield number, tried
+    for _ in range(STAND_INS):
+        failed = sorted(set(tried) - set(served()))
+        older = _stand_in(repository, model, failed, besides=tried) if failed else None
+        if older is None:
+            return
+        log.warning("event=older_version model=%s instead_of=%s version=%d", model, failed, older)
+        tried = (*tried, older)
+        yield older, tried
+
+
+def _stand_in(repository: Repository, model: str, failed: Collection[int], *, besides: Collection[int]) -> int | None:
+    """Return the newest version that would be wanted, besides those known, if some that failed had not been published.
+
+    With `latest` there may be one; where a configuration names versions, no other one may stand in for them.
+    """
     with contextlib.suppress(RepositoryError, ConfigError):
         rest = [number for number in repository.versions(model) if number not in failed]
-        chosen = tuple(number for number in config_of(repository, model).versions.choose(rest) if number not in besides)
-        if chosen:
-            log.warning("event=older_versions model=%s instead_of=%s versions=%s", model, sorted(failed), list(chosen))
-        return chosen
-    return ()
+        chosen = config_of(repository, model).versions.choose(rest)
+        return max((number for number in chosen if number not in besides), default=None)
+    return None
 
 
 def published(repository: Repository, model: str) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.errors import BodyTooLarge, Cancelled, ModelNotReady
+from serving.errors import BodyTooLarge, Cancelled
 from serving.frontends.arrivals import Watch
 from serving.frontends.head import headers_of
+from serving.frontends.shared import not_whole
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply
@@ -50,8 +51,7 @@ async def read(scope: Scope, receive: Receive, send: Send, *, dispatcher: Dispat
         dispatcher.refuse(head, (scope.get("extensions") or {}).get(REFUSAL) or Cancelled("the client left"))
         raise
     except asyncio.CancelledError:
-        stopping = ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
-        reply = dispatcher.refuse(head, stopping)
+        reply = dispatcher.refuse(head, not_whole())
         await send_reply(send, method, closing(reply))
         raise ClientLeft from None
     return HttpRequest(method, path, headers, body, time.monotonic(), address, on_management=on_management)

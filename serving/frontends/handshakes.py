@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import Any
 
+from serving.frontends import doorstep
 from serving.spread import Spread
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 _EXHAUSTED_SECONDS = 1.0
 #: How long a connection is left to other processes before it is looked at again: the shortest time that timers know.
 _MOMENT_SECONDS = 0.001
+#: How long a client of TLS may take to say that it has heard the connection end. Many never say it, as the pool of Python's
+#: own client, and hold a place all the time: asyncio gives them 30 s.
+_GOODBYE_SECONDS = 1.0
 #: Accepted in one turn of the loop at most; whoever is connected already must not wait for a crowd.
 _MOST_AT_ONCE = 64
 
@@ -50,7 +54,9 @@ class Handshakes:
         self._connections = connections
         self._spread = spread
         # Any: keyword arguments of a function of the event loop.
-        self._tls: dict[str, Any] = {} if context is None else {"ssl": context, "ssl_handshake_timeout": seconds}
+        self._tls: dict[str, Any] = {}
+        if context is not None:
+            self._tls = {"ssl": context, "ssl_handshake_timeout": seconds, "ssl_shutdown_timeout": _GOODBYE_SECONDS}
         #: By the task in which it shakes hands, each connection that has begun.
         self._under_way: dict[asyncio.Task[None], asyncio.Protocol] = {}
         self._loop = asyncio.get_running_loop()
@@ -64,15 +70,21 @@ class Handshakes:
         return sum(protocol not in connections for protocol in self._under_way.values())
 
     def close(self) -> None:
-        """Accept no more; handshakes that are under way go on."""
+        """Leave whoever comes to wait; handshakes that are under way go on."""
         self._loop.remove_reader(self._listener.fileno())
         if self._pause is not None:
             self._pause.cancel()
         if self._spread is not None:
             self._spread.say(None)
 
-    async def wait_closed(self) -> None:
-        """Wait for nothing: who has not shaken hands has asked nothing, and ends with the event loop."""
+    def shut(self, *, last: bool, whoever_comes: bool) -> bool:
+        """Take who still waits, and tell whether the listener is closed now; doorstep.py has the arguments."""
+        if self._listener.fileno() == -1:
+            return True
+        connections, closed = doorstep.shut(self._listener, last=last, whoever_comes=whoever_comes)
+        for connection in connections:
+            self._take(connection)
+        return closed
 
     def _accept(self) -> None:
         """Take connections that wait, unless others are to."""

@@ -4,6 +4,7 @@
   sizes and counts.
 - Framing that two parsers could read differently is refused: no Host or two, any Transfer-Encoding but chunked (framing.py).
 - An error here is answered like every other, and never before the answers of requests sent earlier (refusing_edge.py).
+- A server that stops cuts nobody off who asks, or is about to (stopping_edge.py).
 - A wish to upgrade to another protocol (Java's client has one for HTTP/2 by default) is passed over, as RFC 9110,
   section 7.8 allows. httptools takes what follows such a request for the other protocol: its body would be lost, or
   read as the next request.
@@ -28,17 +29,14 @@ from serving.frontends.deadlines import Deadlines
 from serving.frontends.errand import Errand
 from serving.frontends.framing import check_head, head_too_large, head_without_upgrade
 from serving.frontends.head import plain
-from serving.frontends.lingering import Lingering, unread
-from serving.frontends.refusing_edge import PROBE_SECONDS, PROBES, RefusingEdge, too_many
+from serving.frontends.lingering import Lingering
+from serving.frontends.refusing_edge import PROBE_SECONDS, is_probe, too_many
 from serving.frontends.shared import Process
+from serving.frontends.stopping_edge import StoppingEdge
 from serving.limits import Limits
 
-#: How long a silent connection is still read when the server stops: several times the way between a client and its server.
-#: Who has only just connected is about to ask, however little processor it has.
-_FAREWELL_SECONDS, _FIRST_SECONDS = 0.1, 1.0
 
-
-class HttpEdge(RefusingEdge):
+class HttpEdge(StoppingEdge):
     """One connection."""
 
     def __init__(
@@ -59,8 +57,6 @@ class HttpEdge(RefusingEdge):
         self._surplus: asyncio.TimerHandle | None = None
         #: Bytes since the last of a body.
         self._head_bytes = 0
-        self._messages = 0
-        self._made = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; its first request must not take for ever."""
@@ -180,8 +176,10 @@ class HttpEdge(RefusingEdge):
         method = self.parser.get_method()
         if self._surplus is not None:
             self._surplus.cancel()
-            if self.url not in PROBES:
+            if not is_probe(method, self.url, self.headers):
                 self._raise(too_many())
+            # Whoever does not take the answer is not to hold the place for longer either.
+            self._surplus = self.loop.call_later(PROBE_SECONDS, self.transport.abort)
         try:
             check_head(method, self.parser.get_http_version(), self.headers, self._limits)
         except ServingError as error:
@@ -240,24 +238,6 @@ class HttpEdge(RefusingEdge):
             self._release()
         if self._farewell is not None and self._answered():
             self._say_farewell()
-
-    def shutdown(self) -> None:
-        """Learn that the server stops. A request may be on its way to a connection that is silent: it is not cut off yet."""
-        if self.cycle is None or self.cycle.response_complete:
-            left_seconds = 0.0 if self._messages else self._made + _FIRST_SECONDS - self.loop.time()
-            self.loop.call_later(max(_FAREWELL_SECONDS, left_seconds), self._close_silent)
-        else:
-            super().shutdown()
-
-    def _close_silent(self) -> None:
-        """Close the connection unless a request has come meanwhile; its answer closes it then."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            return
-        if unread(self.transport):
-            # On a busy loop timers go before reading: what is there is read first, and then it is seen what it was.
-            self.loop.call_later(_FAREWELL_SECONDS / 10, self._close_silent)
-            return
-        self.transport.close()
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not take its answer."""

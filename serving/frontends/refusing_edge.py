@@ -5,6 +5,7 @@ have their answers first.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import httptools
@@ -19,11 +20,21 @@ from serving.frontends.errand_edge import ErrandEdge
 from serving.frontends.framing import farewell
 from serving.frontends.head import plain
 from serving.frontends.shared import Process
+from serving.protocols.ending import PROBES
 
-#: What may be asked where there are more connections than there may be, and how long it is waited for. A server that has
-#: many clients is not a broken one: whoever looks after it must not think so, and restart it.
-PROBES = (b"/v2/health/live", b"/v2/health/ready", b"/metrics")
+#: How long a probe is waited for, and then its taking the answer, where there are more connections than there may be.
 PROBE_SECONDS = 1.0
+
+
+def is_probe(method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a head is one that is answered where there are more connections than there may be.
+
+    A server that has many clients is not a broken one: whoever looks after it must not think so, and restart it. A body is
+    not waited for.
+    """
+    path = url.partition(b"?")[0].decode("latin-1")
+    body = any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
+    return method in (b"GET", b"HEAD") and path in PROBES and not body
 
 
 def too_many() -> ServerBusy:

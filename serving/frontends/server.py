@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
-from typing import Any, cast
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -28,6 +28,9 @@ from serving.limits import Limits
 from serving.spread import Spread
 
 log = logging.getLogger(__name__)
+
+#: At a stop: how often it is looked whether all is over, and how long those are waited for who shake hands.
+_LOOK_SECONDS, _HANDSHAKE_SECONDS = 0.02, 1.0
 
 
 class Server(uvicorn.Server):
@@ -66,8 +69,6 @@ class Server(uvicorn.Server):
             server_header=False,
             backlog=doorstep.BACKLOG,
             timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]
-            # Seconds in whole numbers; the engine has its own, exact bound.
-            timeout_graceful_shutdown=max(1, round(drain_seconds)),
         )
         super().__init__(config)
         self._limits = limits
@@ -82,8 +83,6 @@ class Server(uvicorn.Server):
         self._drain_delay_seconds = drain_delay_seconds
         self._stop_at: float | None = None
         self._patient = patient
-        # The listeners once more, for the end: a process that has used up its descriptors could not get them then.
-        self._lines: list[socket.socket] = []
 
     def run_on(self, listener: socket.socket, *, management: socket.socket | None = None) -> None:
         """Serve on listening sockets until a signal has come and everything accepted has been answered.
@@ -108,31 +107,52 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             doorstep.open_to_all(listener)
             self._accept(listener)
-            self._lines.append(listener.dup())
             host, port = listener.getsockname()[:2]
             event = "managing" if (host, port) == self._process.management else "listening"
             scheme = "http" if self.config.ssl is None else "https"
             log.info("event=%s url=%s://%s:%d", event, scheme, f"[{host}]" if ":" in host else host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, and finish what was accepted.
+        """Stop listening, and finish what was accepted, as far as the time for it goes.
 
         Whoever has been let in by the kernel is answered too (doorstep.py). As long as other processes take connections from
-        the same listeners, those stay open, and what waits is theirs.
+        the same listeners, what waits is theirs.
         """
-        for server in self.servers:
-            server.close()
+        for accepting in self._accepting:
+            accepting.close()
         last = self._spread is None or self._spread.nobody_takes()
-        accepted = [connection for line in self._lines for connection in doorstep.taken(line, last=last)]
+        self._process.closing = True
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
         loop = asyncio.get_running_loop()
-        handshakes = (loop.connect_accepted_socket(self._edge, connection, **self._tls()) for connection in accepted)
-        # A client that says nothing must not hold up the stop by its handshake.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*handshakes, return_exceptions=True), self.drain_seconds_left())
-        await super().shutdown(sockets)
+        until = loop.time() + min(doorstep.LONGEST_SECONDS, self.drain_seconds_left())
+        while not self._shut(last=last, whoever_comes=self.force_exit or loop.time() >= until):
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self._finish()
+        for connection in list(self.server_state.connections):
+            cast(HttpEdge, connection).interrupt()
+        for task in self.server_state.tasks:
+            task.cancel()
         if self._process.lane is not None:
             await self._process.lane.interrupt()
-            await asyncio.sleep(0)  # what was just written goes out
+        await asyncio.sleep(0)  # what was just written goes out
+
+    def _shut(self, *, last: bool, whoever_comes: bool) -> bool:
+        """Close the listeners, unless somebody is half in; tell whether all are closed."""
+        closed = [accepting.shut(last=last, whoever_comes=whoever_comes) for accepting in self._accepting]
+        return all(closed)
+
+    async def _finish(self) -> None:
+        """Wait until nobody has anything more to ask, or to be told, as long as it may take."""
+        loop, state = asyncio.get_running_loop(), self.server_state
+        until = loop.time() + self.drain_seconds_left()
+        # A client that says nothing must not hold up the stop by its handshake.
+        shaken_until = loop.time() + _HANDSHAKE_SECONDS
+        while not self.force_exit and loop.time() < until:
+            shaking = loop.time() < shaken_until and self._connections() > len(state.connections)
+            if not (state.connections or state.tasks or shaking):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _accept(self, listener: socket.socket) -> None:
         """Accept connections, with a deadline of our own for the TLS handshake: Python's is 60 seconds."""
@@ -146,7 +166,6 @@ class Server(uvicorn.Server):
             spread=self._spread,
         )
         self._accepting.append(accepting)
-        self.servers.append(accepting)  # type: ignore[arg-type]  # uvicorn closes it, and no more
 
     def _connections(self) -> int:
         """Return how many sockets of clients there are."""
@@ -161,10 +180,6 @@ class Server(uvicorn.Server):
         """Return the protocol of a new connection, made as uvicorn makes it: it types it as any protocol."""
         edge = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)
         return edge(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-    def _tls(self) -> dict[str, Any]:  # Any: keyword arguments of two functions of the event loop
-        tls = self.config.ssl
-        return {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": self._limits.head_seconds}
 
     def drain_seconds_left(self) -> float:
         """Return how much of the time to finish accepted requests is left, all of it before a stop has begun."""

@@ -2,10 +2,20 @@
 
 from collections.abc import Sequence
 
-from serving.errors import ServerBusy
+from serving.errors import ModelNotReady, ServerBusy
 from serving.frontends.errand import Lane
 from serving.limits import Limits
 from serving.protocols.request_id import RequestIds
+
+
+def not_finished() -> ModelNotReady:
+    """Return what a request is told that has no answer yet when the server waits no longer."""
+    return ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1)
+
+
+def not_whole() -> ModelNotReady:
+    """Return what a request is told of which a part is still to come then."""
+    return ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
 
 
 class Held:
@@ -26,7 +36,8 @@ class Process:
     """The state of one process that its connections look at. All of it belongs to the event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self.stopping = False
+        #: A stop has begun, by a signal; and, when load balancers have had their time, connections are let go.
+        self.stopping = self.closing = False
         self.request_ids = RequestIds()
         self.held = Held(limits.bodies_bytes)
         #: The address of the listener for management, None where there is none.

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from serving.errors import ServerBusy
 from serving.frontends.arrivals import Arrivals
 from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
+from serving.frontends.shared import not_finished
 from serving.frontends.wsgi import WsgiApp, environ_of, environ_of_head
 from serving.frontends.wsgi_lane import WsgiLane
-from serving.frontends.wsgi_line import Turn, WsgiLine, stopping
+from serving.frontends.wsgi_line import Turn, WsgiLine
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply, error_reply
@@ -90,7 +91,7 @@ class WsgiEndpoint:
             # The server stops, and has waited for this request as long as it may. Told so, the client has its answer.
             leaving.interrupt()
             await _end(ended)
-            reply = closing(turn.reply or error_reply(stopping()))
+            reply = closing(turn.reply or error_reply(not_finished()))
         finally:
             unwatch()
             self.line.ended(turn)

@@ -15,8 +15,9 @@ from serving.errors import Cancelled, ServerBusy, ServingError
 from serving.frontends.arrivals import Arrivals
 from serving.frontends.errand import Errand
 from serving.frontends.lane import first_of
+from serving.frontends.shared import not_finished
 from serving.frontends.wsgi import Leaving, environ_of
-from serving.frontends.wsgi_line import Turn, WsgiLine, stopping
+from serving.frontends.wsgi_line import Turn, WsgiLine
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, error_reply
@@ -119,7 +120,7 @@ class WsgiLane:
         while self._calls and time.monotonic() < until:
             await asyncio.sleep(_LOOK_SECONDS)
         for call in list(self._calls):
-            call.errand.answer(error_reply(stopping()))
+            call.errand.answer(error_reply(not_finished()))
 
     def _tell(self, call: "_Call", turn: Turn) -> None:
         """Keep an answer for a moment. Run in the thread that has it."""

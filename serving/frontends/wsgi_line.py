@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from serving.engine.admission import retry_after
-from serving.errors import ModelNotReady, Overloaded
+from serving.errors import Overloaded
 from serving.frontends.threads import Threads
 from serving.frontends.wsgi import AT_ONCE, Environ, Leaving, WsgiApp, call
 from serving.limits import Limits
@@ -98,8 +98,3 @@ class WsgiLine:
         if line > self._limits.wsgi_waiting or wait >= self._dispatcher.patience_seconds(request):
             return Overloaded("too many requests wait for a thread", retry_after_seconds=retry_after(wait))
         return None
-
-
-def stopping() -> ModelNotReady:
-    """Return what a request is told that was not finished when the server stopped."""
-    return ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1)

@@ -79,8 +79,15 @@ def test_who_looks_after_the_server_is_answered_all_the_same(lonely_server: Serv
             answer = probe.answer()
             assert (answer.status, answer.closes) == (200, True)
             assert probe.rest() == b"", "one answer, whatever else is asked"
+        with Connection(lonely_server) as filtered:
+            filtered.send(request("GET", path + "?name[]=one"))
+            assert filtered.answer().status == 200
         with Connection(lonely_server) as silent:
             _assert_busy(silent.answer())
+        for body in ("content-length: 10", "transfer-encoding: chunked"):
+            with Connection(lonely_server) as waiting:
+                waiting.send(f"GET {path} HTTP/1.1\r\nhost: test\r\n{body}\r\n\r\n".encode())
+                _assert_busy(waiting.answer())
     _until(lambda: _is_served(lonely_server))
 
 

@@ -34,9 +34,19 @@ class Answer(NamedTuple):
 
 
 class LiveServer:
-    """A running server. Its log is kept line by line; what it writes to standard output goes to a file, if one is given."""
+    """A running server. Its log is kept line by line; what it writes to standard output goes to a file, if one is given.
 
-    def __init__(self, repository: Path, *flags: str, stdout: Path | None = None) -> None:
+    `on_line` is called with each line of the log as it is read.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *flags: str,
+        stdout: Path | None = None,
+        on_line: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._on_line = on_line
         sameway = str(Path(sys.executable).with_name("sameway"))
         command = [sameway, "serve", "--repository", str(repository), "--port", "0", *flags]
         with contextlib.ExitStack() as files:
@@ -56,6 +66,7 @@ class LiveServer:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
+            self._on_line(line)
             if found := re.search(r"event=(listening|managing) url=https?://127\.0\.0\.1:(\d+)", line):
                 # The listener for management is the last to begin, where there is one.
                 if found[1] == "listening":

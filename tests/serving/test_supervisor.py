@@ -9,14 +9,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serving import child
+from serving.engine.wanted import Wanted, wanted_of_all
+from serving.settings import Settings
+from serving.supervisor import Supervisor
 from tests import toys
 from tests.serving.desk import infer_body
 from tests.serving.live import ROOT, LiveServer, request, serving
+from tests.serving.sessions import PATIENCE
 
 FRONT_ENDS = ("fastapi", "flask")
 
@@ -176,6 +183,50 @@ def test_a_stop_answers_what_was_accepted_by_each_worker(repository: Path) -> No
         server.kill()
 
 
+def test_a_process_that_is_killed_while_the_server_stops_is_named_in_the_log(repository: Path) -> None:
+    server = start(repository, "--drain-delay-seconds", "30")
+    try:
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.ask("GET", "/v2/health/ready").status == 503, "stopping")
+        os.kill(workers(server)[1], signal.SIGKILL)
+        server.until(lambda: any("event=worker_ended worker=1 exit_code=-9" in line for line in server.log), "said")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 1
+        assert [line for line in server.log if "worker_ended worker=0" in line] == []
+    finally:
+        server.kill()
+
+
+def test_a_process_that_cannot_be_started_keeps_nobody_from_being_ready(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = Supervisor(Settings(repository=repository, workers=2), [])
+    expected: list[bool] = []
+
+    def no_memory(*_: object, **__: object) -> None:
+        expected.append(supervisor._counters.is_loading(1))
+        raise OSError("no memory")
+
+    monkeypatch.setattr(child, "start", no_memory)
+    supervisor._start(1)
+    assert expected == [True]
+    assert not supervisor._counters.is_loading(1)
+
+
+def test_a_model_that_comes_while_the_server_begins_is_a_change_to_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*words: Any) -> Wanted:  # Any: what the real one takes
+        found = wanted_of_all(*words)
+        toys.publish(repository, "late")
+        return found
+
+    monkeypatch.setattr("serving.supervisor.wanted_of_all", meanwhile)
+    watch = Supervisor(Settings(repository=repository, workers=2, watch_seconds=60), [])._watch
+    assert watch is not None
+    assert (watch.step(), watch.step()) == ([], ["late"])
+
+
 _CANNOT_START = """
 import logging, sys
 from serving.settings import Settings
@@ -213,6 +264,91 @@ def test_a_replaced_worker_answers_as_the_others_do_whatever_lies_on_the_disk_by
         assert server.stop() == 0
     finally:
         server.kill()
+
+
+class Halting:
+    """Two workers of which the second is halted when the log says so, so that each can find other files.
+
+    At the start version 2 of the model is broken, and the second worker halts before it looks; so the first one serves 1.
+    """
+
+    def __init__(self, repository: Path) -> None:
+        self.artifact = toys.publish(repository, seed=1).path / "model.onnx"
+        for number in range(16):
+            toys.publish(repository, f"toy{number:02}")
+        self._whole = self.artifact.read_bytes()
+        self.spoil()
+        self._until = "event=worker_started worker=1 pid="
+        self._halted = threading.Event()
+        self._pid = 0
+        self.server = LiveServer(repository, "--workers", "2", "--drain-delay-seconds", "0", on_line=self._read)
+        self.server.until(lambda: self.logged("event=loaded") == 1, "loaded by one")
+
+    def _read(self, line: str) -> None:
+        if self._until in line:
+            found = re.search(r"worker=1 pid=(\d+)", line)
+            self._pid = int(found[1]) if found else self._pid
+            os.kill(self._pid, signal.SIGSTOP)
+            self._until = "nothing more"
+            self._halted.set()
+
+    def spoil(self) -> None:
+        self.artifact.write_bytes(self._whole[:-100])
+
+    def mend(self) -> None:
+        self.artifact.write_bytes(self._whole)
+
+    def go_on(self, until: str = "nothing more") -> None:
+        """Let the second worker go on, and halt again once it says something; return then."""
+        self._halted.clear()
+        self._until = until
+        os.kill(self._pid, signal.SIGCONT)
+        if until != "nothing more":
+            assert self._halted.wait(PATIENCE)
+
+    def logged(self, *words: str) -> int:
+        return sum(all(word in line for word in words) for line in self.server.log)
+
+    def states(self) -> set[tuple[str, str]]:
+        index = self.server.ask("POST", "/v2/repository/index").json()
+        return {(one["version"], one["state"]) for one in index if one["name"] == "toy"}
+
+
+@pytest.fixture
+def halting(repository: Path) -> Iterator[Halting]:
+    halting = Halting(repository)
+    yield halting
+    if halting.server.process.poll() is None:
+        halting.go_on()
+    halting.server.kill()
+
+
+def test_workers_that_begin_with_different_versions_of_a_model_end_with_the_one_that_is_wanted(halting: Halting) -> None:
+    server = halting.server
+    halting.mend()
+    halting.go_on()
+    server.until(lambda: halting.logged("event=workers_differ model=toy") == 1, "found to differ")
+    server.until(lambda: halting.states() == {("2", "READY")}, "alike")
+    assert {version(server) for _ in range(16)} == {"2"}
+    assert server.stop() == 0
+
+
+def test_workers_of_which_one_cannot_open_what_is_wanted_end_with_the_older_version(halting: Halting) -> None:
+    server = halting.server
+    halting.mend()
+    halting.go_on(until="event=model_ready model=toy version=2")
+    assert halting.logged("event=loaded") == 1
+    halting.spoil()
+    halting.go_on()
+    # Neither can it be opened anew by the worker that serves it.
+    older = {("1", "READY"), ("2", "UNAVAILABLE")}
+    server.until(lambda: halting.logged("event=loaded") == 2 and halting.states() == older, "alike")
+    assert {version(server) for _ in range(16)} == {"1"}
+    os.kill(workers(server)[0], signal.SIGKILL)
+    server.until(lambda: halting.logged("event=loaded") == 3, "replaced")
+    server.until(lambda: halting.states() == older, "alike again")
+    assert {version(server) for _ in range(16)} == {"1"}
+    assert server.stop() == 0
 
 
 def test_a_supervisor_that_cannot_start_a_worker_tries_again_and_the_others_answer(server: LiveServer) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.repository import Repository
+from serving.engine import wanted
 from serving.engine.base import State
 from serving.engine.lifecycle import Lifecycle
 from serving.engine.local import LocalEngine
@@ -90,6 +92,44 @@ def test_an_older_version_stands_in_at_the_start_for_the_newest_that_cannot_be_o
         3: State.UNAVAILABLE,
     }
     assert engine.metadata("toy").version == 1
+
+
+def test_of_many_versions_that_cannot_be_opened_only_a_few_are_tried(three: Path, load: Load) -> None:
+    for number in (2, 3, *(toys.publish(three).manifest.version for _ in range(3))):
+        (three / "toy" / str(number) / "model.onnx").write_bytes(b"altered")
+    toys.publish(three, "zebra")
+    metrics = Metrics()
+    engine = load(three, metrics=metrics)
+    assert [status.version for status in engine.index() if status.name == "toy"] == [3, 4, 5, 6]
+    assert failures(metrics) == 4
+    assert not engine.ready("toy")
+    assert engine.ready("zebra")
+
+
+def test_for_two_that_are_wanted_two_older_ones_stand_in(three: Path, load: Load) -> None:
+    toys.publish(three, seed=3)
+    configure(three, "versions = { latest = 2 }")
+    for number in (2, 4):
+        (three / "toy" / str(number) / "model.onnx").write_bytes(b"altered")
+    engine = load(three)
+    assert states(engine) == {1: State.READY, 2: State.UNAVAILABLE, 3: State.READY, 4: State.UNAVAILABLE}
+
+
+def test_a_fault_of_ours_in_finding_a_stand_in_leaves_the_other_models_alone(
+    three: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toys.publish(three, "zebra")
+    (three / "toy" / "3" / "model.onnx").write_bytes(b"altered")
+
+    def fault(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(wanted, "_stand_in", fault)
+    engine = load(three)
+    assert not life(engine).loading
+    assert engine.ready()
+    assert not engine.ready("toy")
+    assert engine.ready("zebra")
 
 
 def test_no_other_version_stands_in_for_one_that_is_named(three: Path, load: Load) -> None:
@@ -179,8 +219,6 @@ def test_a_reload_that_fails_closes_what_it_had_opened(three: Path, load: Load) 
 
 
 def test_a_process_can_be_told_what_to_load(three: Path) -> None:
-    from models.repository import Repository
-
     toys.publish(three, "idle")
     engine = LocalEngine(Repository(three), Metrics())
     engine.load_all({"toy": (1, 2)})
@@ -192,6 +230,45 @@ def test_a_process_can_be_told_what_to_load(three: Path) -> None:
             ("idle", None): (State.UNAVAILABLE, "unloaded"),
         }
         assert engine.ready()
+    finally:
+        engine.close(drain_seconds=PATIENCE)
+
+
+def test_what_is_wanted_and_served_nowhere_as_others_cannot_open_it_says_so(three: Path, load: Load) -> None:
+    engine = load(three)
+    prepared = life(engine).prepare("toy", (2,), (3, 4)).result(PATIENCE)
+    life(engine).commit(prepared).result(PATIENCE)
+    assert states(engine) == {2: State.READY, 3: State.UNAVAILABLE, 4: State.UNAVAILABLE}
+    assert says(engine, None) == 1
+    with pytest.raises(ModelNotReady, match="another process of this server could not open it"):
+        says(engine, 3)
+    engine.management.load("toy").result(PATIENCE)
+    assert states(engine) == {3: State.READY}
+
+
+def test_a_process_can_be_told_what_not_to_try(three: Path) -> None:
+    toys.publish(three, "late")
+    engine = LocalEngine(Repository(three), Metrics())
+    engine.load_all({"toy": (1, 2)}, {"toy": (2, 3), "late": (), "other": (7,)})
+    try:
+        found = {(status.name, status.version): (status.state, status.reason) for status in engine.index()}
+        elsewhere = (State.UNAVAILABLE, "another process of this server could not open it")
+        assert found == {
+            ("toy", 1): (State.READY, ""),
+            ("toy", 2): (State.READY, ""),
+            ("toy", 3): elsewhere,
+            ("late", None): elsewhere,
+        }
+    finally:
+        engine.close(drain_seconds=PATIENCE)
+
+
+def test_a_model_that_comes_before_loading_begins_is_loaded_too(three: Path) -> None:
+    engine = LocalEngine(Repository(three), Metrics())
+    toys.publish(three, "late")
+    engine.load_all()
+    try:
+        assert engine.ready("late")
     finally:
         engine.close(drain_seconds=PATIENCE)
 

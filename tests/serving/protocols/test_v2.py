@@ -9,6 +9,7 @@ import pytest
 
 from models.repository import Repository
 from models.tensors import DTYPES
+from serving.errors import ModelNotReady
 from serving.model_config import ModelConfig
 from serving.protocols.readiness import Readiness
 from serving.protocols.v2 import EXTENSIONS
@@ -65,6 +66,11 @@ def test_ready_for_all_models_is_not_ready_before_each_has_been_served_and_stays
     assert ready()
     desk.engine.management.unload("broken").result(30)
     assert ready(), "what fails later takes no server out of service"
+    shutil.rmtree(root / "toy" / "1")
+    with pytest.raises(ModelNotReady):
+        desk.engine.management.load("toy").result(30)
+    assert ready()
+    assert len(ready.missing) == 0
     desk.engine.drain()
     assert not ready()
     desk.close()
