@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: RET503 - `end` does not 
         for problem in error.errors():
             # A rule about several settings together has no place of its own, and its message says all.
             place, found_value = (f"{problem['loc'][0]}: ", f", found {problem['input']!r}") if problem["loc"] else ("", "")
-            _complain(f"{place}{problem['msg']}{found_value}")
+            # pydantic puts the kind of error before what a rule of ours says.
+            _complain(f"{place}{problem['msg'].removeprefix('Value error, ')}{found_value}")
         return 2
     except (KeysError, ObserverError, RepositoryError, SigningError, TlsError) as error:
         _complain(str(error))

@@ -31,7 +31,7 @@ def published(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SAMEWAY_PORT", "abc", "port: Input should be a valid integer"),
+        ("SAMEWAY_PORT", "abc", "expected a port number in digits alone, found 'abc'"),
         ("SAMEWAY_PORT", "70000", "port: Input should be less than or equal to 65535"),
         ("SAMEWAY_WORKERS", "0", "workers: Input should be greater than or equal to 1"),
         ("SAMEWAY_FRONTEND", "django", "frontend: Input should be 'fastapi' or 'flask', found 'django'"),
