@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# One thread for each of the two: torch's own, a thread per core in every process, would get in each other's way.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+# Three processes for two cores, as a third of the time of the tests is waiting for a server's deadlines. One thread for each:
+# torch's own, a thread per core in every process, would get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test install format lint types unit conformance kserve-client fuzz ledger import-wheels docker-test stack-test clean
@@ -56,7 +57,7 @@ format: install  ## rewrite the sources in the project's style
 types: install  ## static types, strict
 	$(BIN)/mypy
 
-unit: install  ## the test suite, on two processes
+unit: install  ## the test suite, on three processes
 	$(PYTEST) --dist worksteal
 
 conformance: install kserve-client  ## both front ends against tritonclient, kserve and raw sockets

@@ -14,7 +14,7 @@ _WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 _RUNS = {
     "lint": [".venv/bin/ruff check .", ".venv/bin/ruff format --check .", ".venv/bin/hadolint Dockerfile"],
     "types": [".venv/bin/mypy"],
-    "unit": ["OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist worksteal"],
+    "unit": ["OMP_NUM_THREADS=1 .venv/bin/pytest -n 3 --dist worksteal"],
     "load-smoke": [".venv/bin/python -m proofs.load_smoke"],
     "audit": [".venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt"],
 }
@@ -50,7 +50,7 @@ def test_each_target_runs_what_it_is_for() -> None:
         ("-r constraints.txt\n\n", "--help; true\n\n"),
         ("$(BIN)/ruff check .\n", "$(BIN)/ruff check . || true\n"),
         ("\t$(BIN)/mypy\n", "\t-$(BIN)/mypy\n"),
-        ("OMP_NUM_THREADS=1 $(BIN)/pytest -n 2", "OMP_NUM_THREADS=1 $(BIN)/pytest --collect-only -n 2"),
+        ("OMP_NUM_THREADS=1 $(BIN)/pytest -n 3", "OMP_NUM_THREADS=1 $(BIN)/pytest --collect-only -n 3"),
     ],
 )
 def test_a_target_that_does_something_else_is_noticed(right: str, wrong: str) -> None:

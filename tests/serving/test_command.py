@@ -122,7 +122,7 @@ def key_file(folder: Path, *names: str) -> str:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--port", "8_000"], "sameway serve: port: expected a port number in digits alone, found '8_000'\n"),
+        (["--port", "8_000"], "sameway serve: port: expected a port number in digits alone, found '8_000'"),
         (["--management", "--host", "0.0.0.0"], "management without keys needs a loopback address"),
         (["--management-port", "0"], "management_port needs management, or keys"),
         (["--management-port", "0", "--keys", "{keys}"], "expected a key with the scope manage"),
