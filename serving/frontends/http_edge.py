@@ -30,7 +30,7 @@ from serving.frontends.errand import Errand
 from serving.frontends.framing import check_head, head_too_large, head_without_upgrade
 from serving.frontends.head import plain
 from serving.frontends.lingering import Lingering
-from serving.frontends.refusing_edge import PROBE_SECONDS, is_probe, too_many
+from serving.frontends.refusing_edge import PROBE_SECONDS, PROBED_SECONDS, is_probe, too_many
 from serving.frontends.shared import Process
 from serving.frontends.stopping_edge import StoppingEdge
 from serving.limits import Limits
@@ -179,7 +179,7 @@ class HttpEdge(StoppingEdge):
             if not is_probe(method, self.url, self.headers):
                 self._raise(too_many())
             # Whoever does not take the answer is not to hold the place for longer either.
-            self._surplus = self.loop.call_later(PROBE_SECONDS, self.transport.abort)
+            self._surplus = self.loop.call_later(PROBED_SECONDS, self.transport.abort)
         try:
             check_head(method, self.parser.get_http_version(), self.headers, self._limits)
         except ServingError as error:

@@ -22,8 +22,9 @@ from serving.frontends.head import plain
 from serving.frontends.shared import Process
 from serving.protocols.ending import PROBES
 
-#: How long a probe is waited for, and then its taking the answer, where there are more connections than there may be.
-PROBE_SECONDS = 1.0
+#: How long a probe is waited for where there are more connections than there may be; and how long it may then take until it
+#: is answered and has taken that, which under full load takes seconds.
+PROBE_SECONDS, PROBED_SECONDS = 1.0, 5.0
 
 
 def is_probe(method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:

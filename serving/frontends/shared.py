@@ -8,13 +8,8 @@ from serving.limits import Limits
 from serving.protocols.request_id import RequestIds
 
 
-def not_finished() -> ModelNotReady:
-    """Return what a request is told that has no answer yet when the server waits no longer."""
-    return ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1)
-
-
 def not_whole() -> ModelNotReady:
-    """Return what a request is told of which a part is still to come then."""
+    """Return what a request is told of which a part is still to come when the server waits no longer."""
     return ModelNotReady("the server stops, and the request had not come to its end", retry_after_seconds=1)
 
 

@@ -5,15 +5,11 @@ has only just connected is about to ask, however little processor it has.
 """
 
 import asyncio
-from typing import Any
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from serving.frontends.errand import Errand
 from serving.frontends.lingering import unread
 from serving.frontends.refusing_edge import RefusingEdge
-from serving.frontends.shared import Process, not_whole
+from serving.frontends.shared import not_whole
 
 #: How long a silent connection is still read: several times the way between a client and its server; one that is new, from
 #: its first moment, with TLS from the end of the handshake.
@@ -25,19 +21,10 @@ _LOOKS = 10
 class StoppingEdge(RefusingEdge):
     """An edge that can be told to stop."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],  # Any: uvicorn's own type for it
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        process: Process,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop, process=process)
-        self._made = 0.0
-        #: How many requests have begun.
-        self._messages = 0
+    #: When the connection began, on the loop's clock.
+    _made = 0.0
+    #: How many requests have begun.
+    _messages = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection, which a server that stops tells so."""

@@ -15,13 +15,13 @@ from starlette.types import Receive, Scope, Send
 from serving.errors import ServerBusy
 from serving.frontends.arrivals import Arrivals
 from serving.frontends.asgi import ClientLeft, closing, read, send_reply, watch
-from serving.frontends.shared import not_finished
 from serving.frontends.wsgi import WsgiApp, environ_of, environ_of_head
 from serving.frontends.wsgi_lane import WsgiLane
 from serving.frontends.wsgi_line import Turn, WsgiLine
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, Reply, error_reply
+from serving.protocols.waiting import not_finished
 
 #: How long a thread that was told to stop waiting may take to say so: it has an error to encode.
 _INTERRUPTED_SECONDS = 1.0

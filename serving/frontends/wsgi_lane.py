@@ -15,12 +15,12 @@ from serving.errors import Cancelled, ServerBusy, ServingError
 from serving.frontends.arrivals import Arrivals
 from serving.frontends.errand import Errand
 from serving.frontends.lane import first_of
-from serving.frontends.shared import not_finished
 from serving.frontends.wsgi import Leaving, environ_of
 from serving.frontends.wsgi_line import Turn, WsgiLine
 from serving.limits import Limits
 from serving.protocols.dispatch import Dispatcher
 from serving.protocols.route import HttpRequest, error_reply
+from serving.protocols.waiting import not_finished
 
 #: How long threads that were told to stop waiting may take to say so: each has an error to encode.
 _INTERRUPTED_SECONDS = 1.0

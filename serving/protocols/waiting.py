@@ -36,6 +36,11 @@ class Computed:
         self._dispatcher.metrics.begin(-1)
 
 
+def not_finished() -> ModelNotReady:
+    """Return what a request is told that has no answer yet when the server waits no longer."""
+    return ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1)
+
+
 class Waiting:
     """A request whose answer is being computed. The front end ends it with exactly one of the four methods."""
 
@@ -69,7 +74,7 @@ class Waiting:
     def interrupted(self) -> Reply:
         """Give the request up because the server stops, and return what to say."""
         self.future.cancel()
-        return self._end(ModelNotReady("the server stops, and could not finish the request before", retry_after_seconds=1))
+        return self._end(not_finished())
 
     def abandoned(self) -> None:
         """Give the request up because the client has left."""
